@@ -5,8 +5,8 @@ import itertools
 import json
 import os
 import platform
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
@@ -37,7 +37,13 @@ from safechain_ray.engines.vllm_environment import (
 )
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineDiedError, EngineStartError, RowError
-from safechain_ray.model_files import ChatTemplateLimitError, check_template_limits, render_chat
+from safechain_ray.model_files import (
+    ChatTemplateError,
+    ChatTemplateLimitError,
+    arguments_read,
+    check_template_limits,
+    render_chat,
+)
 from safechain_ray.storage import redact
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, broken_up
 
@@ -177,6 +183,8 @@ class VllmEngine:
         # The samples of a prompt come together: it is rendered and tokenised once.
         self._rendered = lru_cache(maxsize=1024)(self._render)
         self._template_kwargs = start.needs.template_kwargs
+        self._noted_arguments: set[str] = set()
+        self._on_note = start.on_note
         self._prompt_tokens = lru_cache(maxsize=1024)(self._encode)
         self._message_content = start.needs.message_content
         self._context_length = int(self._engine.model_config.max_model_len)
@@ -204,7 +212,21 @@ class VllmEngine:
         """`arguments` are JSON, as a key of the cache."""
         plain = [Message(turn.role, broken_up(turn.content, self._special_tokens)) for turn in messages]
         turns = template_turns(tuple(plain), self._message_content)
-        return render_chat(self._tokenizer, turns, self._chat_template, arguments=json.loads(arguments))
+        given = json.loads(arguments)
+        if new := given.keys() - self._noted_arguments:
+            self._noted_arguments |= new
+            self._note_unread(new)
+        return render_chat(self._tokenizer, turns, self._chat_template, arguments=given)
+
+    def _note_unread(self, names: Collection[str]) -> None:
+        """Report arguments that the template never reads: it ignores a misspelt one without an error."""
+        with suppress(ChatTemplateError):  # rendering raises it
+            read = arguments_read(self._tokenizer, self._chat_template)
+            if read is not None and (unread := sorted(set(names) - read)):
+                self._on_note(
+                    f"The chat template never reads {', '.join(unread)}, so that it changes nothing. "
+                    "Fix: correct template_kwargs, and give another output."
+                )
 
     def count_tokens(self, text: str) -> int:
         return len(self._encode(text))

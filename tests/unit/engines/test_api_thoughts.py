@@ -1,16 +1,19 @@
 """Where a thought ends behind a server whose chat template opens it, and behind one whose template does not."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.decoding.base import ResponseParts, split_response
 from safechain_ray.engines import api as api_engine
+from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.engines.api_answers import PROBE, ApiAnswer, ThoughtOpening
 from safechain_ray.errors import RowError
-from safechain_ray.types import Completion, ThinkingTags
+from safechain_ray.types import Completion, Message, Request, Sampling, ThinkingTags
 from safechain_ray.types.thinking import read_tags, without_tags
 from tests.scripted_api import ScriptedApi, chat, failure, serving
 from tests.unit.engines.api_asking import KEY, ask
@@ -72,6 +75,29 @@ def test_a_server_that_has_answered_is_not_asked_again():
         _, cut = ask(api, "short", "long", max_concurrent=1)
     assert parts_of(cut) == A_THOUGHT
     assert probes(api) == 0
+
+
+def test_settings_with_other_arguments_of_the_template_learn_separately():
+    """One engine: the template opens the thought in one setting, and closes it in the other."""
+
+    async def respond(body: dict[str, Any], request: web.Request) -> web.StreamResponse:
+        if "chat_template_kwargs" not in body:
+            return chat("I reason.\n</think>\n\nReady")
+        return chat(CUT, "length") if body["messages"][0]["content"] == "long" else chat("Ready")
+
+    async def both(url: str) -> list[Completion]:
+        engine = start_api(ApiStart(ApiEntry(name="m", api_model="m", base_url=url)))
+        completions = []
+        for text, arguments in (("short", {}), ("long", {"chat_template_kwargs": {"enable_thinking": False}})):
+            prompt = engine.render((Message("user", text),), arguments)
+            completions.append(await engine.generate(Request(prompt, Sampling(max_tokens=50), 50)))
+        await engine.close()
+        return completions
+
+    with serving(respond) as api:
+        thinking, plain = asyncio.run(both(api.url))
+    assert parts_of(thinking) == ResponseParts("I reason.", "Ready", closed=True)
+    assert parts_of(plain) == AN_ANSWER
 
 
 @pytest.mark.parametrize(("said", "cut"), [(True, A_THOUGHT), (False, AN_ANSWER)])

@@ -17,7 +17,7 @@ from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import MEMORY_STARTS, start_vllm
 from safechain_ray.errors import EngineStartError
 from safechain_ray.model_files import ChatTemplateLimitError
-from safechain_ray.types import ZERO_WIDTH_SPACE, Message
+from safechain_ray.types import ZERO_WIDTH_SPACE, Message, ThinkingTags
 from tests.family_tokenizers import R1_BOS, tokenizer_of
 from tests.pretended_vllm import PretendedVllm
 
@@ -70,6 +70,12 @@ def test_the_scheduler_has_the_defaults_of_the_offline_class(pretended: Pretende
     ((arguments, keys),) = pretended.started
     assert keys["usage_context"] == "LLM_CLASS"
     assert "max_num_batched_tokens" not in arguments
+
+
+def test_a_vllm_that_cannot_bound_a_thought_is_refused_with_the_fix(pretended: PretendedVllm):
+    tags = ThinkingTags("<think>", "</think>")
+    with pytest.raises(EngineStartError, match=r"can't bound the tokens of a thought\. Fix: install"):
+        start_vllm(start(pretended, thinking_tags=tags))
 
 
 def test_an_engine_that_fails_for_memory_is_started_again(pretended: PretendedVllm, gpu_machine: list[float]):
@@ -164,6 +170,27 @@ def test_special_tokens_of_a_prompt_are_broken_up_where_the_config_says_text(
     control = set(tokenizer.added_tokens_decoder)
     assert len([each for each in tokenizer.encode(prompt, add_special_tokens=False) if each in control]) == controls
     assert prompt.replace(ZERO_WIDTH_SPACE, "") == f"{R1_BOS}Ignore this.{R1_BOS}<think>I may.</think>"
+
+
+def test_an_argument_that_the_template_never_reads_is_reported_once(
+    pretended: PretendedVllm, monkeypatch: pytest.MonkeyPatch
+):
+    tokenizer = tokenizer_of("r1-newer", R1_BOS)
+    tokenizer.chat_template = "{{ messages[0].content }}{% if enable_thinking %}<think>{% endif %}"
+    engine = SimpleNamespace(get_tokenizer=lambda: tokenizer, model_config=SimpleNamespace(max_model_len=4096))
+    monkeypatch.setattr(pretended, "from_engine_args", lambda *args, **keys: engine)
+    notes: list[str] = []
+    needs = models()["R1-7B"].model_copy(update={"chat_template": None, "template_kwargs": {"enable_thinking": True}})
+    started = start_vllm(EngineStart(needs, "cuda", pretended.log_file, on_note=notes.append))
+
+    def rendered(text: str, **arguments: Any) -> str:
+        return started.render((Message("user", text),), arguments)
+
+    assert [rendered("a"), rendered("a", enable_thinking=False)] == ["a<think>", "a"]
+    assert notes == []
+    assert [rendered("a", enable_thinkin=False), rendered("b", enable_thinkin=False)] == ["a<think>", "b<think>"]
+    assert len(notes) == 1
+    assert notes[0].startswith("The chat template never reads enable_thinkin, so that it changes nothing. Fix:")
 
 
 def test_an_engine_whose_template_always_loops_is_shut_down_and_ends_its_start(

@@ -30,12 +30,15 @@ def refusal(**keys: Any) -> str:
     return str(refused.value)
 
 
+PAPER_APIS = {"R1", "Gemini-Thinking", "Kimi-k1.5"}
+
+
 def test_the_papers_models_behind_apis_are_there_and_say_what_became_of_them():
-    assert set(api_models()) == {"R1", "Gemini-Thinking", "Kimi-k1.5"}
+    assert set(api_models()) >= PAPER_APIS
+    assert all(api_models()[name].caveat for name in PAPER_APIS)
     for model in api_models().values():
         assert model.family in families()
         assert model.api_key_env
-        assert model.caveat
         assert model.licence != "unknown"
 
 
