@@ -259,7 +259,9 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
 def _check_categories(config: ImportConfig) -> None:
     """Raise InputError for a catalog data set with benign prompts, which only a column of categories separates."""
     known = catalog.datasets().get(config.dataset or "")
-    if known is None or not known.benign_categories or config.benign_categories or config.category_column:
+    if known is None or known.category_column is None or config.category_column or config.benign_categories:
+        return
+    if not known.benign_categories:
         return
     raise InputError(
         f"Data set {known.name} has benign prompts, and no column of categories is named: all prompts would count as "

@@ -294,12 +294,13 @@ def foreign_tag(text: str, own: ThinkingTags | None) -> tuple[str, str] | None:
         closing = _pattern(tags.close).search(text)
         if closing and not _pattern(tags.open).search(text, 0, closing.start()):
             return _found(tags.close, closing.group(), family)
-    return _other_form(text, start)
+    return _other_form(text, start, own)
 
 
-def _other_form(text: str, start: str) -> tuple[str, str] | None:
-    """The first tag of `NAMES_AT_START` or `CONTROL_TOKENS`."""
-    patterns = (*(_pattern(f"<{name}>") for name in NAMES_AT_START), _HARMONY_START)
+def _other_form(text: str, start: str, own: ThinkingTags | None) -> tuple[str, str] | None:
+    """The first tag of `NAMES_AT_START`, Harmony's channels at the start, or the first of `CONTROL_TOKENS`."""
+    harmony = () if own is not None and _HARMONY_START.match(own.open) else (_HARMONY_START,)
+    patterns = (*(_pattern(f"<{name}>") for name in NAMES_AT_START), *harmony)
     if opening := next((match for pattern in patterns if (match := pattern.match(start))), None):
         return opening.group(), NO_FAMILY
     for tags in CONTROL_TOKENS:
@@ -325,7 +326,9 @@ def _pattern(tag: str) -> re.Pattern[str]:
 def _known_tags() -> Iterator[tuple[str, ThinkingTags]]:
     seen = set()
     for name, family in catalog.families().items():
-        if family.tags is not None and family.tags.open not in seen:
+        if family.tags is None or _HARMONY_START.match(family.tags.open):
+            continue  # prose may name Harmony's channels: `_other_form` looks for them at the start
+        if family.tags.open not in seen:
             seen.add(family.tags.open)
             yield name, family.tags
     for tags in OTHER_TAGS.values():

@@ -147,7 +147,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("judge", "/no/such/run", "--judge", "demo-gard", "--judge", "demo-gard"), "judges names demo-gard more than"),
         (
             ("list", "model"),
-            "'model' is not one of 'models', 'apis', 'datasets', 'responses', 'training-sets', 'benchmarks', 'judges', ",
+            "'model' is not one of 'models', 'apis', 'datasets', 'responses', 'training-sets', 'benchmarks', ",
         ),
         (("evaluate", "--modle", "R1-7B"), "No such option '--modle'"),
     ],

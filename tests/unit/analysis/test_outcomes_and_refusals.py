@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from safechain_ray import catalog
 from safechain_ray.analysis.fine_grained import outcomes_by_verdict, over_refusal
 from safechain_ray.datasets.adhoc import adhoc_entry
-from safechain_ray.datasets.loading import load_prompts
+from safechain_ray.datasets.loading import NO_CATEGORIES, load_prompts
 from tests.real_data import needs_real_data, real
 from tests.unit.analysis.judged_samples import FIVE, GREEDY, rows_of, sample
 
@@ -69,8 +69,11 @@ def test_the_benign_categories_of_the_catalog_are_categories_of_their_sets():
     assert set(quickstart.benign_categories) <= {prompt.category for prompt in load_prompts(quickstart).prompts}
     kinds = catalog.datasets()["wildjailbreak-train"].benign_categories
     assert kinds == ("vanilla_benign", "adversarial_benign")
-    told = {name for name, entry in catalog.datasets().items() if entry.benign_categories}
-    assert told == {"quickstart", "quickstart-requests", "xstest", "wildjailbreak-train"}
+    mixed = {name for name, entry in catalog.datasets().items() if entry.benign_categories and entry.category_column}
+    labelled = {"wildguard-test", "aegis-2-test"}
+    assert mixed == {"quickstart", "quickstart-requests", "xstest", "wildjailbreak-train", *labelled}
+    benign = {name for name, entry in catalog.datasets().items() if entry.benign_categories == (NO_CATEGORIES,)}
+    assert benign == {"jbb-benign", "or-bench-hard", "or-bench-80k", "falsereject"}
 
 
 @needs_real_data("data/xstest_prompts.csv")

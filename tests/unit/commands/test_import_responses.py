@@ -275,6 +275,7 @@ def test_a_set_of_the_catalog_with_other_rows_is_refused(
     [
         ({"dataset": "strongreject"}, ()),
         ({"dataset": "mine"}, None),
+        ({"dataset": "jbb-benign"}, ("all",)),
         ({"dataset": "strongreject", "category_column": "topic", "benign_categories": ("food",)}, ("food",)),
     ],
 )
