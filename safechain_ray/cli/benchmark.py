@@ -124,7 +124,7 @@ def benchmark(*, paper: str | None, html: bool, output_format: str, as_json: boo
 
 def print_benchmarks(metrics: BenchmarkRunMetrics, paper: str | None, output_format: str, as_json: bool) -> None:
     """Print the figures; with `paper`, beside the published figures of that model, or of ours where it is empty."""
-    from safechain_ray.report.tables import benchmark_document, with_published_passes
+    from safechain_ray.report.benchmark_tables import benchmark_document, with_published_passes
 
     figures = published_figures()
     found = None if paper is None else published_passes(metrics, figures.finetuning, paper or None)

@@ -13,6 +13,9 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside, published_passes
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.benchmark_tables import benchmark_document
+from safechain_ray.report.benchmark_tables import published_notes as published_benchmark_notes
+from safechain_ray.report.benchmark_tables import published_table as published_benchmark_table
 from safechain_ray.report.document import printable
 from safechain_ray.report.html.analysis import fine_grained_section
 from safechain_ray.report.html.elements import (
@@ -32,9 +35,7 @@ from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
 from safechain_ray.report.published import published_notes, published_table
-from safechain_ray.report.tables import benchmark_document, notes, outcomes_table, safety_table, user_metrics_tables
-from safechain_ray.report.tables import published_notes as published_benchmark_notes
-from safechain_ray.report.tables import published_table as published_benchmark_table
+from safechain_ray.report.tables import notes, outcomes_table, safety_table, user_metrics_tables
 from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt
 from safechain_ray.types import Outcome
 

@@ -8,9 +8,9 @@ from rich.console import Console
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
+from safechain_ray.report.benchmark_tables import benchmark_document, with_published_passes
 from safechain_ray.report.html.run import benchmark_page
 from safechain_ray.report.renderers import markdown, print_document
-from safechain_ray.report.tables import benchmark_document, with_published_passes
 from tests.made_benchmarks import finished
 
 FIGURES = published_figures()
