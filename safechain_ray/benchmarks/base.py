@@ -1,14 +1,17 @@
 """Benchmark problems and their loader, grades, the grader protocol with its registry, and the grader by terms.
 
-To add a grader, write a module with a `build` function, add a line to `GRADERS`, and its name to the catalog's kinds.
+A built-in grader is a module with a `build` function, a line of `GRADERS`, and a name among the catalog's kinds. Users'
+catalogs add others.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal, Protocol
 
+from safechain_ray import catalog
 from safechain_ray.catalog.benchmark_entries import BenchmarkEntry, GraderKind
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.files import read_file
@@ -45,7 +48,11 @@ class Grade:
 
 
 class Grader(Protocol):
-    """Grades answers. Called by many threads and processes at once; equal answers always get equal grades."""
+    """Grades answers. Called by many threads and processes at once; equal answers always get equal grades.
+
+    A class of a user's catalog is created without arguments. It may set `runs_code` (False), `reads` ("answer") and
+    `version` (1), as a `GraderEntry` has them.
+    """
 
     def grade(self, problem: Problem, answer: str) -> Grade: ...
 
@@ -78,10 +85,27 @@ GRADERS: Mapping[GraderKind, GraderEntry] = {
 
 
 def make_grader(kind: GraderKind) -> Grader:
-    """A grader of this kind. It may own child processes, so share one among all threads of a process."""
+    """A built-in grader. It may own child processes, so share one among all threads of a process."""
     entry = GRADERS[kind]
     grader: Grader = getattr(import_module(f"{__package__}.{entry.module}"), entry.build)()
     return grader
+
+
+def grader_entry(entry: BenchmarkEntry) -> GraderEntry:
+    """The properties of a benchmark's grader. Raises InputError for code that can't be loaded."""
+    if not catalog.is_code(entry.grader):
+        return GRADERS[entry.grader]  # type: ignore[index]  # checked by the entry
+    code = grader_builder(entry)
+    known = {name: getattr(code, name) for name in ("reads", "version") if hasattr(code, name)}
+    return GraderEntry(entry.grader, runs_code=getattr(code, "runs_code", False), **known)
+
+
+def grader_builder(entry: BenchmarkEntry) -> Callable[[], Grader]:
+    """What makes the benchmark's grader. Raises InputError for code that can't be loaded."""
+    if catalog.is_code(entry.grader):
+        build: Callable[[], Grader] = catalog.code_of("benchmarks", entry.name, entry.grader)
+        return build
+    return partial(make_grader, entry.grader)  # type: ignore[arg-type]  # checked by the entry
 
 
 def grade_sample(grader: Grader, problem: Problem, sample: Sample, reads: Graded = "answer") -> Grade:

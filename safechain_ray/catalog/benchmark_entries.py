@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterator
 from string import Formatter
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.errors import UnknownNameError
+from safechain_ray.types.model_errors import CODE
 
 GraderKind = Literal[
     "math",
@@ -20,6 +21,9 @@ GraderKind = Literal[
     "code_tests_skythought",
     "terms",
 ]
+
+AnyGrader = GraderKind | Annotated[str, Field(pattern=CODE)]
+"""A built-in grader, or Python code as `module:name`."""
 
 DEFAULT_STYLE = "default"
 
@@ -39,7 +43,7 @@ class BenchmarkStyle(BaseModel):
     prompt_without: dict[str, str] | None = None
     prompt_source: str | None = None
     strip: bool | None = None
-    grader: GraderKind | None = None
+    grader: AnyGrader | None = None
     max_tokens: int | None = Field(None, ge=1)
     strategy: str | None = Field(None, description="the style's decoding strategy, which a config can't change")
 
@@ -49,13 +53,13 @@ class BenchmarkStyle(BaseModel):
 
 
 class BenchmarkEntry(RowsEntry):
-    """A benchmark with a known kind of grader.
+    """A benchmark. `grader` names a built-in grader, or Python code of the user.
 
     Templates contain columns in braces, `{question}`, or one item of a list column, `{tests[0]}`. Literal braces are
     doubled.
     """
 
-    grader: GraderKind
+    grader: AnyGrader
     more_files: tuple[str, ...] = Field((), description="files beside `source` that hold the rest of the rows")
     id_column: str | None = None
     prompt: str = Field(description="template of what is asked")

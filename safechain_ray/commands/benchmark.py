@@ -177,7 +177,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         if self.benchmarks.run_code:
             check_sandboxes()
         problems = {
-            name: SharedProblems(entry.grader, self.benchmarks.problems[name])
+            name: SharedProblems(entry, self.benchmarks.problems[name])
             for name, entry in self.benchmarks.entries.items()
         }
         grading = BlockGrader(problems, attempt.settings.progress_tracker)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from safechain_ray import catalog
-from safechain_ray.benchmarks.base import GRADERS, Problem, load_problems, with_source
+from safechain_ray.benchmarks.base import Problem, grader_entry, load_problems, with_source
 from safechain_ray.catalog.benchmark_entries import DEFAULT_STYLE, BenchmarkEntry
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.config import BenchmarkChoice, BenchmarkConfig
@@ -42,7 +42,7 @@ class ResolvedBenchmarks:
     @property
     def run_code(self) -> tuple[str, ...]:
         """The benchmarks whose graders execute code of the model."""
-        return tuple(name for name, entry in self.entries.items() if GRADERS[entry.grader].runs_code)
+        return tuple(name for name, entry in self.entries.items() if grader_entry(entry).runs_code)
 
     @property
     def caveats(self) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class ResolvedBenchmarks:
     @property
     def grader_versions(self) -> dict[str, int]:
         """The version of each benchmark's grader."""
-        return {name: GRADERS[entry.grader].version for name, entry in self.entries.items()}
+        return {name: grader_entry(entry).version for name, entry in self.entries.items()}
 
     def problems_published(self, name: str) -> int | None:
         """How many problems the whole benchmark has, by the catalog."""

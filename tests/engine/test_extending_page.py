@@ -15,7 +15,7 @@ from tests.processes import left_over, marked_environment
 from tests.unit.test_docs import commands
 
 PAGE = ROOT / "docs" / "extending.md"
-ENTRIES = ["my-family", "my-model", "my-prompts", "by-length", "my-wildguard", "briefthink", "long thoughts"]
+ENTRIES = ["my-family", "my-model", "my-prompts", "by-length", "my-wildguard", "briefthink", "long thoughts", "capitals"]
 
 
 def write_files(folder: Path) -> None:
@@ -30,7 +30,7 @@ def write_files(folder: Path) -> None:
 def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Path) -> None:
     write_files(tmp_path)
     of_catalog = [words for words in commands(PAGE) if "my-catalog" in words and "list" not in words]
-    assert [words[1] for words in of_catalog] == ["doctor", "evaluate", "report"]
+    assert [words[1] for words in of_catalog] == ["doctor", "evaluate", "report", "benchmark"]
     environment = {**marked_environment(), "PYTHONPATH": str(ROOT)}
     listed = run(["safechain-ray", "list", "--source", "--json", "--catalog", "my-catalog"], tmp_path, environment)
     names = {row["name"] for row in json.loads(listed)}
@@ -52,6 +52,9 @@ def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Pat
         assert setting["user_metrics"]["long thoughts"]["value"] == (tokens > 20).mean()
         assert setting["benign_prompts"] == 2
     assert "long thoughts" in outputs["report"]
+    graded = pd.concat(map(pd.read_parquet, (tmp_path / "runs/capitals/samples").glob("*.parquet")))
+    assert [grade["grader"] for grade in graded.grade] == ["last_line:LastLineGrader"] * 2
+    assert [grade["correct"] for grade in graded.grade] == [False, False]  # the demo model knows no capitals
     assert "long thoughts" in (tmp_path / "runs/mine/report.html").read_text()
 
 

@@ -13,9 +13,9 @@ import pyarrow.compute as pc
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from safechain_ray.benchmarks.base import GRADERS, Grade, Grader, Problem, grade_sample, make_grader
+from safechain_ray.benchmarks.base import Grade, Grader, Problem, grade_sample, grader_builder, grader_entry
 from safechain_ray.benchmarks.sandbox import why_no_sandbox
-from safechain_ray.catalog.benchmark_entries import GraderKind
+from safechain_ray.catalog.benchmark_entries import BenchmarkEntry
 from safechain_ray.cluster.progress import REPORT_INTERVAL
 from safechain_ray.cluster.workers.writer import block_counts
 from safechain_ray.errors import SandboxError
@@ -29,8 +29,10 @@ GRADING = "grading"
 class SharedProblems:
     """The problems of a benchmark in the object store. Nodes fetch single problems, as all of them may be gigabytes."""
 
-    def __init__(self, grader: GraderKind, problems: Iterable[Problem]) -> None:
-        self.grader = grader
+    def __init__(self, entry: BenchmarkEntry, problems: Iterable[Problem]) -> None:
+        self.grader = entry.grader
+        self.reads = grader_entry(entry).reads
+        self.build = grader_builder(entry)  # on the driver: other nodes may lack a user's catalog
         self._references = {problem.problem_id: ray.put(problem) for problem in problems}
 
     def fetch(self, problem_id: str) -> Problem:
@@ -55,8 +57,8 @@ class BlockGrader:
             counts["rows_in"] += batch.num_rows
             for sample in samples_from_table(batch):
                 problems = self._problems[sample.dataset]
-                reads = GRADERS[problems.grader].reads
-                grade = grade_sample(_grader(problems.grader), problems.fetch(sample.prompt_id), sample, reads)
+                grader = _grader(problems)
+                grade = grade_sample(grader, problems.fetch(sample.prompt_id), sample, problems.reads)
                 grades.append(_row(problems.grader, grade))
                 counts["rows_out"] += 1
         return with_grades(batch, grades)
@@ -126,11 +128,17 @@ def _progress(stream: str) -> _Progress:
     return _Progress()
 
 
-@cache
-def _grader(kind: GraderKind) -> Grader:
-    """One grader for each worker process: its own child process may take a second to start."""
-    return make_grader(kind)
+_graders: dict[str, Grader] = {}
+_lock = threading.Lock()
 
 
-def _row(grader: GraderKind, grade: Grade) -> dict[str, Any]:
+def _grader(problems: SharedProblems) -> Grader:
+    """One grader of a kind for each worker process: its own child process may take a second to start."""
+    with _lock:
+        if problems.grader not in _graders:
+            _graders[problems.grader] = problems.build()
+        return _graders[problems.grader]
+
+
+def _row(grader: str, grade: Grade) -> dict[str, Any]:
     return {"grader": grader, "correct": grade.correct, "extracted": grade.extracted, "error": grade.error}

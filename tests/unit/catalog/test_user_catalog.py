@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from safechain_ray import catalog
+from safechain_ray.benchmarks.base import Problem, grader_builder, grader_entry
 from safechain_ray.catalog import sources
 from safechain_ray.catalog.code import modules_of_catalogs
 from safechain_ray.cli import app
@@ -304,3 +305,43 @@ def test_a_judges_weights_can_be_others_which_makes_another_run(tmp_path: Path) 
 def test_a_hub_id_that_the_catalog_has_is_its_entry() -> None:
     (judge,) = resolve(config("meta-llama/Llama-Guard-3-8B")).judges
     assert judge == resolve(config("llama-guard-3-8b")).judges[0]
+
+
+GRADER = """
+from safechain_ray.benchmarks.base import Grade
+
+class Exact:
+    reads = "response"
+    version = 3
+
+    def grade(self, problem, answer):
+        return Grade(correct=answer.strip() == problem.reference["gold"], extracted=answer)
+"""
+BENCHMARK = """
+benchmarks:
+  mine:
+    kind: file
+    source: ./mine.jsonl
+    grader: {grader}
+    prompt: "What is {{question}}?"
+    prompt_source: mine
+    reference: {{gold: answer}}
+"""
+
+
+def test_a_benchmark_is_graded_by_the_users_code_with_the_properties_of_its_class(use: Use) -> None:
+    use(benchmarks_yaml=BENCHMARK.format(grader="lengths:Exact"), lengths_py=GRADER)
+    entry = catalog.benchmarks()["mine"]
+    found = grader_entry(entry)
+    assert (found.runs_code, found.reads, found.version) == (False, "response", 3)
+    problem = Problem("p", "What is 1 + 1?", {"gold": "2"})
+    assert grader_builder(entry)().grade(problem, " 2 ").correct is True
+    assert catalog.benchmarks()["math500"].grader == "math"
+
+
+def test_a_grader_that_is_neither_built_in_nor_code_is_refused_with_the_known_ones(use: Use) -> None:
+    folder = use(benchmarks_yaml=BENCHMARK.format(grader="exact"))
+    result = call("list", "benchmarks")
+    assert result.exit_code == 2
+    assert f"{folder}/benchmarks.yaml: benchmarks.mine is wrong" in result.stderr
+    assert "'math'" in result.stderr
