@@ -171,7 +171,7 @@ def test_a_killed_run_resumes_and_keeps_its_rows(run_in: RunIn) -> None:
     rows = rows_by_id(run.output / "samples")
     assert done.committed == 40 - len(kept)
     assert len(rows) == 40
-    assert {sample_id: rows[sample_id] for sample_id in kept} == kept
+    assert changed(kept, rows) == []  # newer verdicts have more fields
     assert [each["status"] for each in read_json(run.output / "run.json")["tries"]] == ["cut off", "done"]
 
 
@@ -200,7 +200,7 @@ def test_rounds_that_a_killed_run_kept_are_not_generated_again(run_in: RunIn, tm
 
     rows = rows_by_id(run.output / "samples")
     assert done.committed == 6 - len(kept)
-    assert {sample_id: rows[sample_id] for sample_id in kept} == kept
+    assert changed(kept, rows) == []  # newer verdicts have more fields
     earlier_rounds = "They ask for something. One more step."
     resumed = [row for row in rows.values() if earlier_rounds in row["thought"] and row["sample_id"] not in kept]
     assert len(resumed) == len(rounds)
