@@ -33,7 +33,7 @@ def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
         module = _import(module_name, None if origin is None else origin.folder)
     except _NameTakenError as error:
         raise InputError(f"{where}: {error}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: module {module_name!r} of {reference!r} can't be imported: {type(error).__name__}: "
             f"{first_line(error)}. Fix: correct the module, put it beside the catalog file, or install its package."
@@ -41,10 +41,11 @@ def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
-    if found is None:
+    if not callable(found):
         public = ", ".join(sorted(each for each in vars(module) if not each.startswith("_"))) or "nothing"
         raise InputError(
-            f"{where}: module {module_name!r} has no {name!r}; it has {public}. Fix: correct {reference!r}."
+            f"{where}: module {module_name!r} has no class or function {name!r}; it has {public}. Fix: correct "
+            f"{reference!r}."
         )
     return found
 

@@ -112,6 +112,9 @@ class JudgeEntry(Entry):
                 raise ValueError(
                     f"kind {self.kind} takes no {given[0]}. Fix: leave it out, or choose {', '.join(FORMS)}"
                 )
+            needed = NEEDED_BY_KIND.get(self.kind)
+            if needed is not None and getattr(self, needed) is None:
+                raise ValueError(f"kind {self.kind} needs {needed}. Fix: add `{needed}:` to the entry")
             return self
         policies = [name for name in ("policy", "policy_file", "policies") if getattr(self, name)]
         problems = [] if len(policies) < 2 else [f"{' and '.join(policies)} are given. Fix: give one of them"]
@@ -137,6 +140,9 @@ CHARACTERS_A_TOKEN = 3
 """Fewest characters of a token in English prose, on average. Tokenizers of the guards reach 4 to 5."""
 
 FORM_FIELDS = ("request", "answers", "reading", "policy", "policy_file", "policies")
+
+NEEDED_BY_KIND = {"llama_guard": "engine", "harmbench": "engine", "openai_moderation": "endpoint"}
+"""What a kind can't judge without."""
 
 KINDS_OF_CODE = ("llama_guard", "harmbench", "openai_moderation", "refusal_match", "preference")
 """Kinds of this package whose requests and parsers are code."""

@@ -10,6 +10,7 @@ A file maps sections (`models`, `judges`, ...) to entries by name. A folder is r
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -22,6 +23,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from safechain_ray.errors import InputError, UnknownNameError, first_line
+from safechain_ray.likely_keys import name_for_message
 from safechain_ray.types.model_errors import AnyModel, Step, explain, kind_of
 from safechain_ray.types.yaml_text import KeyPath, lines_of, load_yaml
 
@@ -37,6 +39,11 @@ Section = Literal[
 ]  # fmt: skip
 
 SUFFIXES = (".yaml", ".yml")
+
+NAME_CHARACTERS = 100
+
+NAME = re.compile(rf"\w[\w .+-]{{0,{NAME_CHARACTERS - 1}}}")
+"""Names of entries become folders (verdicts/JUDGE), values of flags, and columns of tables."""
 
 PATH_KEYS = frozenset({"source", "phrases", "policy_file"})
 """Keys of entries whose value may be a path relative to the catalog file: it then begins with `./` or `../`."""
@@ -149,16 +156,23 @@ def _read_all(variable: str) -> UserCatalog:
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
             files += [_read_file(path, point.name) for path in _files_below(_plugin_path(point))]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             warnings.append(
                 f"The catalog plugin {point.name} ({point.value}) can't be read, so its entries are missing: "
-                f"{type(error).__name__}: {first_line(error)}. Fix: correct or uninstall it."
+                f"{type(error).__name__}: {first_line(error).partition(' Fix: ')[0]}. Fix: correct or uninstall it."
             )
     for text in filter(None, variable.split(os.pathsep)):
-        path = Path(text).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(text))
+        try:
+            found = list(_files_below(path)) if path.exists() else None
+        except OSError as error:
+            raise InputError(
+                f"Catalog {path} can't be read: {error.strerror or error}. Fix: correct the path or its permissions."
+            ) from error
+        if found is None:
             raise InputError(f"No catalog at {path}. Fix: correct --catalog or {VARIABLE}: a YAML file or a folder.")
-        files += (_read_file(each) for each in _files_below(path))
+        known = {file.path for file in files}
+        files += (_read_file(each) for each in found if each.resolve() not in known)
     return UserCatalog(tuple(files), tuple(warnings))
 
 
@@ -176,10 +190,24 @@ def _files_below(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    found = sorted(each for each in path.iterdir() if each.suffix in SUFFIXES and each.is_file())
+    visible = (each for each in path.iterdir() if not each.name.startswith("."))
+    found = sorted(each for each in visible if each.suffix.lower() in SUFFIXES and not each.is_dir())
     if not found:
         raise InputError(f"Catalog folder {path} has no YAML file. Fix: put a file such as judges.yaml there.")
     yield from found
+
+
+def _check_name(name: object, section: str, line: int | None, label: str) -> None:
+    """Raise InputError for a name that is no text, or can't be the name of a folder, a column and a flag's value."""
+    if isinstance(name, str) and NAME.fullmatch(name):
+        return
+    where = label if line is None else f"{label}, line {line}"
+    if isinstance(name, str):
+        raise InputError(
+            f"{where}: {name_for_message(name)[:40]!r} is no name for an entry of {section}. Fix: use letters, digits, "
+            f"blanks and . _ + -, at most {NAME_CHARACTERS}, with a letter or digit first."
+        )
+    raise InputError(f"{where}: the name {name!r} in {section} is {kind_of(name)}. Fix: put it into quotes.")
 
 
 def _read_file(path: Path, plugin: str | None = None) -> CatalogFile:
@@ -196,6 +224,7 @@ def _read_file(path: Path, plugin: str | None = None) -> CatalogFile:
         lines = lines_of(text)
     except yaml.YAMLError as error:
         raise InputError(f"Catalog file {label} is not valid YAML: {error}\nFix: correct it there.") from error
+    tree = {} if tree is None else tree  # an empty file, or only comments
     if not isinstance(tree, dict):
         raise InputError(
             f"{label}: expected sections such as `judges:` at the top, found {kind_of(tree)}. Fix: put each entry "
@@ -210,6 +239,8 @@ def _read_file(path: Path, plugin: str | None = None) -> CatalogFile:
             raise InputError(
                 f"{label}: {section} is {kind_of(entries)}, not entries by name. Fix: write `NAME:` first."
             )
-    sections = {section: {str(name): fields for name, fields in (tree[section] or {}).items()} for section in tree}
+        for name in entries or {}:
+            _check_name(name, section, lines.get((section, str(name))), label)
+    sections = {section: dict(tree[section] or {}) for section in tree}
     path = path.resolve()
     return CatalogFile(path, label, path.parent if plugin is None else None, sections, lines)

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from safechain_ray import catalog
 from safechain_ray.cli.options import Command, catalog_option
+from safechain_ray.decoding.base import replaced_strategies
 from safechain_ray.engines.start import captured_output
 from safechain_ray.errors import InputError, SafechainError
 from safechain_ray.metrics.summary import RunMetrics
@@ -38,8 +39,8 @@ def output_options(command: Command) -> Command:
     @wraps(command)
     def guarded(*, debug: bool, **arguments: Any) -> None:
         try:
-            for sentence in catalog.reports():
-                click.echo(printable_lines(f"Note: {sentence}"), err=True)
+            for sentence in (*catalog.reports(), *replaced_strategies()):
+                click.echo(printable_lines(f"Note: {redact(sentence)}"), err=True)
             command(**arguments)
         except SafechainError as error:
             _fail(str(error), error.exit_code, arguments["as_json"], debug=debug)

@@ -116,8 +116,12 @@ def _use_catalog(context: click.Context, option: click.Parameter, paths: tuple[s
     """Add the paths to SAFECHAIN_CATALOG for the time of the command, and for the processes that it starts."""
     if not paths:
         return
+    for path in paths:
+        if not path or os.pathsep in path:
+            raise click.BadParameter(f"{path!r} is no path: it is empty, or has a {os.pathsep!r} in it.")
     before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = os.pathsep.join([*([before] if before else []), *map(os.path.abspath, paths)])
+    own = (os.path.abspath(os.path.expanduser(path)) for path in paths)
+    os.environ[VARIABLE] = os.pathsep.join([*([before] if before else []), *own])
 
     def restore() -> None:
         if before is None:

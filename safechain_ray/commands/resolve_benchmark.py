@@ -69,7 +69,9 @@ class ResolvedBenchmarks:
             | ({} if entry.style == DEFAULT_STYLE else {"style": entry.style})
             for name, entry in self.entries.items()
         }
-        decoded = {key: of_run[key] for key in ("model", "family", "settings", "decoding") if key in of_run}
+        decoded = {
+            key: of_run[key] for key in ("model", "family", "settings", "decoding", "strategy_code") if key in of_run
+        }
         return as_stored(decoded | self.run.reading_mark | {"benchmarks": graded})
 
     def facts(self) -> dict[str, Any]:

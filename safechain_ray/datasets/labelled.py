@@ -224,7 +224,7 @@ def check_meaning(labels: Iterable[str], column: str, named: Sequence[str], sour
     if truths and true_means_unsafe(column) is None:
         raise InputError(
             f"{source}: column {column!r} holds {found}, and its name does not say which of them means "
-            f"unsafe. Fix: name the label that means unsafe, for example --unsafe-label {truths[0]}."
+            "unsafe. Fix: name the label that means unsafe with --unsafe-label."
         )
 
 

@@ -3,8 +3,10 @@
 A built-in strategy is a module with `Options` and `build`, and a line in `STRATEGIES`. Catalogs of users add others.
 """
 
+import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from importlib import import_module
 from typing import Annotated, Any, Literal, Protocol, TypeVar
@@ -18,7 +20,7 @@ from safechain_ray.decoding.response import bos_twice as bos_twice
 from safechain_ray.decoding.response import split_begun as split_begun
 from safechain_ray.decoding.response import split_opening as split_opening
 from safechain_ray.decoding.response import split_response as split_response
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.types import (
     NO_ARGUMENTS,
     CountTokens,
@@ -244,6 +246,15 @@ def strategies() -> Mapping[str, StrategyEntry]:
     return {**STRATEGIES, **{name: _entry_of(code) for name, code in added.items()}}
 
 
+def replaced_strategies() -> Iterator[str]:
+    """A sentence for each built-in strategy that a user's catalog replaces; none for a wrong catalog."""
+    with suppress(InputError):
+        for name in catalog.strategies():
+            if name in STRATEGIES:
+                place = catalog.origin_of("strategies", name).place
+                yield f"strategies.{name} of {place} replaces the strategy of this package."
+
+
 def _entry_of(code: StrategyCode) -> StrategyEntry:
     return StrategyEntry(code.kind, code.description, code.needs_tags, code.one_request)
 
@@ -268,7 +279,19 @@ def strategy(spec: StrategySpec) -> Strategy:
         options = options_type.model_validate(spec.options)
     except ValidationError as error:
         raise InputError(_explain(spec, error, tuple(options_type.model_fields))) from None
-    return build(options)
+    place = catalog.origin_of("strategies", spec.name).place
+    try:
+        built = build(options)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"Strategy {spec.name!r} ({place}): its code failed: "
+            f"{type(error).__name__}: {first_line(error)}. Fix: let it take its options and return a strategy."
+        ) from error
+    if not inspect.iscoroutinefunction(getattr(built, "decode", None)):
+        raise InputError(
+            f"Strategy {spec.name!r} ({place}): it has no `async def decode`. Fix: add it, as docs/extending.md shows."
+        )
+    return built
 
 
 def _code_of(name: str) -> tuple[Callable[[StrategyOptions], Strategy], type[StrategyOptions]]:
@@ -278,8 +301,14 @@ def _code_of(name: str) -> tuple[Callable[[StrategyOptions], Strategy], type[Str
         module = import_module(f"{__package__}.{entry.module}")
         return getattr(module, entry.build), getattr(module, entry.options)
     build: Any = catalog.code_of("strategies", name, entry.module)
-    of_module = getattr(sys.modules[build.__module__], "Options", StrategyOptions)
-    return build, getattr(build, "Options", of_module)
+    of_module = getattr(sys.modules[entry.module.partition(":")[0]], "Options", StrategyOptions)
+    options = getattr(build, "Options", of_module)
+    if not (isinstance(options, type) and issubclass(options, StrategyOptions)):
+        raise InputError(
+            f"Strategy {name!r} ({catalog.origin_of('strategies', name).place}): Options of {entry.module} is no "
+            "StrategyOptions. Fix: derive it from safechain_ray.decoding.base.StrategyOptions."
+        )
+    return build, options
 
 
 def bounds_thought(spec: StrategySpec) -> bool:

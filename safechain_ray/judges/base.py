@@ -1,5 +1,6 @@
 """Judge protocol and registry, judging of a sample's parts and of growing thought prefixes, scores, and votes."""
 
+import inspect
 import math
 import re
 from asyncio import gather
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from safechain_ray import catalog, judges
 from safechain_ray.catalog.judge_entries import JudgeEntry
-from safechain_ray.errors import EngineDiedError, EngineStartError, UnknownNameError
+from safechain_ray.errors import EngineDiedError, EngineStartError, InputError, UnknownNameError, first_line
 from safechain_ray.types import (
     PIECES_SCHEMA,
     Engine,
@@ -95,6 +96,26 @@ def builder(entry: JudgeEntry) -> BuildJudge:
     return build
 
 
+def check_code(entry: JudgeEntry) -> None:
+    """Raise InputError for an unknown kind, or for a user's code that does not make a judge. Rules are built for it."""
+    build = builder(entry)
+    if not catalog.is_code(entry.kind) or not entry.is_rule:
+        return
+    where = f"judges.{entry.name} ({entry.kind})"
+    try:
+        judge = build(entry, None)
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"{where}: its code failed: {type(error).__name__}: {first_line(error)}. Fix: let it take an entry and an "
+            "engine, and return a judge."
+        ) from error
+    if not inspect.iscoroutinefunction(getattr(judge, "judge", None)) or getattr(judge, "name", None) != entry.name:
+        raise InputError(
+            f"{where}: it returned no judge of this name. Fix: return an object with `async def judge`, and with the "
+            "entry's name as its `name`."
+        )
+
+
 def _module(name: str) -> ModuleType:
     return import_module(f"{__package__}.{name}")
 
@@ -132,12 +153,30 @@ async def _judge_part(judge: Judge, sample: Sample, part: Part) -> Verdict:
         return missing_verdict(judge.name, part, reason)
     try:
         verdict = await judge.judge(sample.prompt, part, _text(sample, part) or "")
+        problem = _protocol_problem(verdict, judge.name, part)
+        if problem is not None:
+            return missing_verdict(judge.name, part, f"the judge's code gave {problem}")
         check_storable(verdict)
         return verdict
     except (EngineDiedError, EngineStartError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return missing_verdict(judge.name, part, f"{type(error).__name__}: {error}")
+
+
+def _protocol_problem(verdict: object, judge: str, part: Part) -> str | None:
+    """What is wrong with the verdict of a judge's code; None for nothing. A wrong score would lose a whole block."""
+    if not isinstance(verdict, Verdict):
+        return f"{type(verdict).__name__}, which is no Verdict"
+    if (verdict.judge, verdict.part) != (judge, part):
+        return f"a verdict of {verdict.judge!r} on the {verdict.part!r}, not its own on the {part}"
+    if verdict.unsafe is not None and not isinstance(verdict.unsafe, bool):
+        return f"unsafe={verdict.unsafe!r}, not True, False or None"
+    if verdict.score is not None and not (isinstance(verdict.score, int | float) and 0 <= verdict.score <= 1):
+        return f"a score of {verdict.score!r}, which is not from 0 to 1"
+    if (verdict.unsafe is None) != (verdict.error is not None):
+        return "both a decision and an error" if verdict.error is not None else "neither a decision nor an error"
+    return None
 
 
 def missing_verdict(judge: str, part: Part, error: str) -> Verdict:

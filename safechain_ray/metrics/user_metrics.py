@@ -4,6 +4,7 @@ Sums make a metric independent of how rows are split into files, and let it run 
 code of a metric becomes the reason of a missing value. It does not end the run.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -78,16 +79,20 @@ def _created(name: str, kind: str) -> UserMetric:
     where = f"metrics.{name} ({catalog.origin_of('metrics', name).place})"
     try:
         metric: UserMetric = build()
-    except Exception as error:
+        columns = set(metric.columns)
+    except (Exception, SystemExit) as error:
         raise InputError(
-            f"{where}: {kind}() failed: {type(error).__name__}: {first_line(error)}. Fix: let it take no arguments."
+            f"{where}: {kind}().columns failed: {type(error).__name__}: {first_line(error)}. Fix: let {kind} take no "
+            "arguments, and give it `columns`, `count` and `value`."
         ) from error
-    for part in ("columns", "count", "value"):
-        if not hasattr(metric, part):
-            raise InputError(f"{where}: {kind} has no {part!r}. Fix: add it, as docs/extending.md shows.")
-    if unknown := set(metric.columns) - set(SAMPLES_SCHEMA.names):
+    for part in ("count", "value"):
+        if not callable(getattr(metric, part, None)):
+            raise InputError(f"{where}: {kind} has no method {part!r}. Fix: add it, as docs/extending.md shows.")
+    if isinstance(metric.columns, str) or not isinstance(metric.columns, Sequence):
+        raise InputError(f'{where}: columns of {kind} is no list of names. Fix: write ("NAME",).')
+    if unknown := sorted(map(repr, columns - set(SAMPLES_SCHEMA.names))):
         raise InputError(
-            f"{where}: samples have no column {min(unknown)!r}. Fix: name some of {', '.join(SAMPLES_SCHEMA.names)}."
+            f"{where}: samples have no column {unknown[0]}. Fix: name some of {', '.join(SAMPLES_SCHEMA.names)}."
         )
     return metric
 
@@ -122,20 +127,24 @@ class _Sums:
         try:
             for count, number in metric.count(rows).items():
                 self.counts[count] = self.counts.get(count, 0) + number
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.error = self.error or _text_of(error)
 
     def figure(self, metric: UserMetric) -> UserFigure:
         if self.error is not None:
             return UserFigure(value=None, error=self.error)
         try:
-            value = metric.value(self.counts)
-            return UserFigure(value=None if value is None else float(value))
-        except Exception as error:
+            value: object = metric.value(self.counts)
+        except (Exception, SystemExit) as error:
             return UserFigure(value=None, error=_text_of(error))
+        if value is None:
+            return UserFigure(value=None)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            return UserFigure(value=None, error=f"its value is {value!r:.40}, not a finite number")
+        return UserFigure(value=float(value))
 
 
-def _text_of(error: Exception) -> str:
+def _text_of(error: BaseException) -> str:
     return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {first_line(error)}"
 
 

@@ -15,8 +15,9 @@ from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
-from safechain_ray.decoding.base import strategies
+from safechain_ray.decoding.base import STRATEGIES, strategies
 from safechain_ray.report.document import escape
+from safechain_ray.storage import redact
 
 Row = dict[str, Any]
 
@@ -258,7 +259,8 @@ LISTINGS: Mapping[str, Listing] = {
 
 def entries(kind: str) -> list[Row]:
     """The catalog entries of a kind, one mapping an entry."""
-    return [row | {"from": _origin(kind, row["name"])} for row in LISTINGS[kind].rows()]
+    rows = (row | {"from": _origin(kind, row["name"])} for row in LISTINGS[kind].rows())
+    return [{key: redact(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
 
 
 def _origin(kind: str, name: str) -> str:
@@ -271,9 +273,19 @@ def _origin(kind: str, name: str) -> str:
 def entries_from_outside() -> list[Row]:
     """Each entry from outside the package: its section, name and place, and what it replaces."""
     return [
-        {"section": section, "name": name, "from": origin.place, "replaces": origin.replaces}
+        {
+            "section": section,
+            "name": name,
+            "from": origin.place,
+            "replaces": origin.replaces or _built_in(section, name),
+        }
         for section, name, origin in catalog.from_outside()
     ]
+
+
+def _built_in(section: Section, name: str) -> str | None:
+    """The origin of a built-in strategy that an entry replaces."""
+    return BUILT_IN.place if section == "strategies" and name in STRATEGIES else None
 
 
 def print_sources(console: Console) -> None:
@@ -284,8 +296,8 @@ def print_sources(console: Console) -> None:
         return
     table = Table("section", Column("name", no_wrap=True), Column("from", overflow="fold"), box=box.SIMPLE_HEAD)
     for row in rows:
-        replaced = f"\nreplaces: {row['replaces']}" if row["replaces"] else ""
-        table.add_row(row["section"], escape(row["name"]), escape(row["from"]) + escape(replaced))
+        replaced = f"\n(replaces the entry of {row['replaces']})" if row["replaces"] else ""
+        table.add_row(row["section"], escape(row["name"]), f"{escape(row['from'])}{replaced}")
     console.print(table)
 
 

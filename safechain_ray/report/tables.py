@@ -134,7 +134,7 @@ def user_metrics_tables(metrics: RunMetrics) -> Iterator[Table]:
         for setting in metrics.settings
     )
     columns = (text_column("Setting"), *figure_columns(*map(printable, names)))
-    yield Table(title="Metrics of the catalog in use", columns=columns, groups=(tuple(rows),))
+    yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),))
 
 
 def _user_cell(figure: UserFigure | None) -> Cell:

@@ -13,6 +13,7 @@ from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, Family, ModelEntry
 from safechain_ray.catalog.judge_entries import Endpoint, JudgeEntry, with_policy_text
 from safechain_ray.catalog.row_entries import DatasetEntry
+from safechain_ray.catalog.sources import NAME
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.config import DatasetConfig, EndpointConfig, JudgeConfig, RunConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, is_adhoc, with_subset
@@ -20,7 +21,7 @@ from safechain_ray.datasets.loading import PromptSet, load_prompts, refuse_categ
 from safechain_ray.decoding.base import check_strategy
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.http_clients import check_proxy
-from safechain_ray.judges.base import Vote, builder
+from safechain_ray.judges.base import Vote, check_code
 from safechain_ray.judges.refusal_match import read_phrases
 from safechain_ray.metrics.safety import PromptKinds
 from safechain_ray.metrics.user_metrics import check_user_metrics
@@ -83,6 +84,8 @@ class ResolvedRun:
         }
         if marks := decoding_marks(self.settings):
             identity["decoding"] = marks
+        if code := strategy_code(self.settings):
+            identity["strategy_code"] = code
         if self.votes:
             identity["votes"] = [asdict(vote) for vote in self.votes]
         if set(self.parts) - {"response"}:
@@ -100,6 +103,12 @@ class ResolvedRun:
     def short_name(self) -> str:
         """A folder name for a run without `output`."""
         return name_of(self.model.name, self.identity())
+
+
+def strategy_code(settings: Sequence[Setting]) -> dict[str, str]:
+    """The code of the strategies that are of a user's catalog, as `module:name`, by strategy."""
+    names = {setting.strategy.name for setting in settings}
+    return {name: entry.kind for name, entry in catalog.strategies().items() if name in names}
 
 
 def as_stored(tree: dict[str, Any]) -> dict[str, Any]:
@@ -172,6 +181,11 @@ def judge_entry(config: JudgeConfig) -> JudgeEntry:
     if config.definition is None:
         by_source = {judge.engine.source: judge for judge in known.values() if judge.engine is not None}
         return known.get(config.name) or by_source.get(config.name) or catalog.lookup("judge", known, config.name)
+    if NAME.fullmatch(config.name) is None:
+        raise InputError(
+            f"judges: {config.name[:40]!r} is no name for a judge. Fix: use letters, digits, blanks and . _ + -, with "
+            "a letter or digit first."
+        )
     if config.name in known:
         raise InputError(
             f"judges: {config.name} is a judge of the catalog, and the config defines another one. "
@@ -192,7 +206,7 @@ def resolve_judge(config: JudgeConfig) -> JudgeEntry:
             f"judges: {config.name} compares two responses and gives no verdict on one. Fix: use it with "
             f"`safechain-ray prefer RUN_A RUN_B --judge {config.name}`, or {_named(entry.kind, of_it=False)}."
         )
-    builder(entry)  # an unknown kind is refused before an engine starts
+    check_code(entry)  # before an engine starts
     return _configured(entry, config)
 
 

@@ -17,12 +17,12 @@ import pyarrow.compute as pc
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Entry, Family
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, StorageError
 from safechain_ray.judges.refusal_match import read_phrases, refusal_match
 from safechain_ray.metrics.counts import COUNTED_COLUMNS, Counts, count_table, count_verdicts, merge
 from safechain_ray.metrics.safety import GUARD_REFUSALS, REFUSAL_RULE, BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.metrics.user_metrics import columns_of, measure_user_metrics, user_metrics
+from safechain_ray.metrics.user_metrics import Figures, columns_of, measure_user_metrics, user_metrics
 from safechain_ray.runs.folder import RunFolder, read_metrics
 from safechain_ray.runs.run_file import RunFile, StoredDataset
 from safechain_ray.storage import open_folder
@@ -236,17 +236,28 @@ def measure(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
 
 
 def _with_user_metrics(metrics: RunMetrics, folder: RunFolder) -> RunMetrics:
-    """The metrics with those of the user's catalog that they lack, measured over all samples in the folder."""
-    known = {name for setting in metrics.settings for name in setting.user_metrics}
-    added = {name: metric for name, metric in user_metrics().items() if name not in known}
-    if not added:
+    """The metrics with those of the user's catalog, measured over all samples in the folder."""
+    found = user_metrics()
+    if not found:
         return metrics
-    return metrics.with_user_metrics(measure_user_metrics(added, folder.counted_samples(columns_of(added))))
+    return metrics.with_user_metrics(measure_user_metrics(found, folder.counted_samples(columns_of(found))))
+
+
+def _stored_user_metrics(folder: RunFolder) -> Figures:
+    """The figures of users' metrics in metrics.json, by setting id; none without a readable file."""
+    try:
+        stored = read_metrics(str(folder.folder))
+    except (InputError, StorageError):
+        return {}
+    return {setting.setting_id: setting.user_metrics for setting in stored.settings}
 
 
 def measure_and_write(folder: RunFolder, run_manifest: RunManifest) -> RunMetrics:
     """Write the metrics over all samples in the folder to its metrics.json."""
-    metrics = measure(folder, run_manifest)
+    kept = _stored_user_metrics(folder)  # of catalogs that are not in use now
+    measured = measure(folder, run_manifest)
+    now = {setting.setting_id: setting.user_metrics for setting in measured.settings}
+    metrics = measured.with_user_metrics(kept).with_user_metrics(now)
     folder.write_figures("metrics.json", metrics)
     return metrics
 
@@ -278,7 +289,7 @@ POOLED = (
 def metrics_of(uri: str) -> RunMetrics:
     """The metrics of the run in the folder `uri`.
 
-    Metrics of the user's catalog that the stored figures lack are measured. Figures of an earlier version are
+    Metrics of the user's catalog are measured again, as their code may have changed. Figures of an earlier version are
     recomputed from the run's samples. Without the samples the stored figures are
     returned unchanged, with POOLED as a caveat if a data set may have benign prompts. Nothing is written.
 

@@ -1,6 +1,7 @@
 """`safechain-ray import`: a run from a file, and the reports of it."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,35 @@ def test_unknown_sampling_is_not_shown_as_a_temperature(file: str, tmp_path: Pat
     named = ["--response-column", "reply", "--output"]
     assert "temp=" not in call(file, *named, str(tmp_path / "a")).stdout
     assert "temp=0.6" in call(file, *named, str(tmp_path / "b"), "--temperature", "0.6").stdout
+
+
+METRIC = """
+class Rows:
+    columns = ("sample_id",)
+
+    def count(self, samples):
+        return {"rows": samples.num_rows}
+
+    def value(self, counts):
+        return counts["rows"] * FACTOR
+"""
+
+
+def test_a_metric_of_a_catalog_is_kept_without_it_and_measured_again_when_its_code_changes(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for factor in (1, 2):
+        (tmp_path / f"rows_times_{factor}.py").write_text(METRIC.replace("FACTOR", str(factor)))
+        (tmp_path / f"catalog-{factor}.yaml").write_text(f"metrics:\n  rows: {{kind: 'rows_times_{factor}:Rows'}}\n")
+
+    def rows(*catalog: str) -> float:
+        more = ["--response-column", "reply", "--output", str(tmp_path / "run"), "--no-html", "--json", *catalog]
+        (setting,) = json.loads(call(file, *more).stdout)["settings"]
+        return float(setting["user_metrics"]["rows"]["value"])
+
+    assert rows("--catalog", str(tmp_path / "catalog-1.yaml")) == 3
+    assert rows() == 3
+    assert rows("--catalog", str(tmp_path / "catalog-2.yaml")) == 6
+    report = ["report", str(tmp_path / "run"), "--json", "--catalog", str(tmp_path / "catalog-1.yaml")]
+    assert json.loads(CliRunner().invoke(app, report).stdout)["settings"][0]["user_metrics"]["rows"]["value"] == 3

@@ -45,6 +45,9 @@ class Options(StrategyOptions):
 class Brief:
     def __init__(self, options):
         self.options = options
+
+    async def decode(self, task, generate, count_tokens):
+        raise NotImplementedError
 """
 
 Use = Callable[..., Path]
@@ -183,7 +186,7 @@ def test_a_judge_of_the_users_code_judges_and_is_sent_to_nodes_without_its_files
     ("kind", "words"),
     [
         ("broken:Longest", "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck"),
-        ("lengths:Shortest", "module 'lengths' has no 'Shortest'; it has LIMIT, Longest, Verdict"),
+        ("lengths:Shortest", "module 'lengths' has no class or function 'Shortest'; it has LIMIT, Longest, Verdict"),
         ("nowhere:Longest", "module 'nowhere' of 'nowhere:Longest' can't be imported: ModuleNotFoundError"),
         ("json:Longest", "another module 'json' is installed. Fix: rename"),
         ("longest", "Unknown kind of judge (judges.mine, {folder}/judges.yaml, line 2) 'longest'. Known: "),
@@ -345,3 +348,85 @@ def test_a_grader_that_is_neither_built_in_nor_code_is_refused_with_the_known_on
     assert result.exit_code == 2
     assert f"{folder}/benchmarks.yaml: benchmarks.mine is wrong" in result.stderr
     assert "'math'" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("judges:\n  a/b: {kind: refusal_match}\n", "line 2: 'a/b' is no name for an entry of judges"),
+        ("judges:\n  '..': {kind: refusal_match}\n", "line 2: '..' is no name for an entry of judges"),
+        ("judges:\n  1: {kind: refusal_match}\n", "line 2: the name 1 in judges is a number. Fix: put it into quotes."),
+        ("judges:\n  mine: {kind: llama_guard}\n", "kind llama_guard needs engine. Fix: add `engine:` to the entry"),
+        ("judges:\n  mine: {kind: openai_moderation}\n", "kind openai_moderation needs endpoint"),
+    ],
+)
+def test_a_name_or_judge_that_can_not_work_is_refused(use: Use, text: str, words: str) -> None:
+    use(judges_yaml=text)
+    with pytest.raises(InputError) as refused:
+        catalog.judges()
+    assert words in str(refused.value)
+
+
+def test_an_empty_file_has_no_entries_and_a_hidden_one_is_not_read(use: Use) -> None:
+    folder = use(empty_yaml="# nothing yet\n", families_yaml=FAMILY)
+    (folder / "._families.yaml").write_bytes(b"\x00\xff")
+    assert "mine" in catalog.families()
+
+
+def test_a_catalog_that_is_named_twice_is_read_once(use: Use, tmp_path: Path) -> None:
+    folder = use(families_yaml=FAMILY)
+    result = call("list", "families", "--catalog", str(folder / "families.yaml"), "--catalog", str(folder))
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("path", ["", f"a{os.pathsep}b"])
+def test_a_path_that_the_variable_can_not_hold_is_refused(path: str) -> None:
+    result = call("list", "judges", "--catalog", path)
+    assert (result.exit_code, "is no path" in result.stderr) == (2, True)
+
+
+def test_a_strategy_that_replaces_a_built_in_one_is_reported_and_makes_another_run(use: Use) -> None:
+    before = resolve(config("refusal-match")).identity()
+    use(strategies_yaml="strategies:\n  default: {kind: 'brief:Brief', needs_tags: false}\n", brief_py=BRIEF)
+    assert resolve(config("refusal-match")).identity() == before | {"strategy_code": {"default": "brief:Brief"}}
+    assert "replaces the strategy of this package" in call("list", "strategies").stderr
+    (row,) = json.loads(call("list", "--source", "--json").stdout)
+    assert row["replaces"] == "built-in"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("raise SystemExit(0)", "can't be imported: SystemExit"),
+        ("def Brief(options): raise SystemExit(0)", "its code failed: SystemExit"),
+        ("def Brief(options): return None", "it has no `async def decode`"),
+        ("class Brief:\n    Options = dict\n", "Options of brief:Brief is no StrategyOptions"),
+        ("Brief = 5", "has no class or function 'Brief'"),
+    ],
+)
+def test_a_strategy_whose_code_can_not_work_is_refused_before_an_engine_starts(use: Use, code: str, words: str) -> None:
+    use(strategies_yaml="strategies:\n  brief: {kind: 'brief:Brief'}\n", brief_py=code)
+    with pytest.raises(InputError) as refused:
+        resolve(config("refusal-match", strategies=["brief"]))
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def Longest(entry): pass", "its code failed: TypeError"),
+        ("def Longest(entry, engine): raise SystemExit(0)", "its code failed: SystemExit"),
+        ("def Longest(entry, engine): return None", "it returned no judge of this name"),
+    ],
+)
+def test_a_rule_whose_code_can_not_work_is_refused_before_an_engine_starts(use: Use, code: str, words: str) -> None:
+    use(judges_yaml=JUDGE, lengths_py=code)
+    with pytest.raises(InputError) as refused:
+        resolve(config("by-length"))
+    assert words in str(refused.value)
+
+
+def test_passwords_of_sources_are_not_listed(use: Use) -> None:
+    use(datasets_yaml="datasets:\n  d: {kind: file, source: 'https://me:hunter2@h/x.csv', prompt_column: p}\n")
+    for arguments in (["--json"], []):
+        assert "hunter2" not in call("list", "datasets", *arguments).stdout

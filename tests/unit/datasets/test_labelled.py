@@ -133,7 +133,7 @@ def test_truths_are_read_by_the_name_of_their_column(
 
 def test_truths_in_a_column_that_decides_nothing_are_refused_until_one_is_named(tmp_path: Path):
     source, columns = shaped(tmp_path, "human_majority", True, False)
-    with pytest.raises(InputError, match=r"'human_majority' holds true, false, .*Fix: .*--unsafe-label true"):
+    with pytest.raises(InputError, match=r"'human_majority' holds true, false, .*Fix: .*--unsafe-label\."):
         load_labelled(source, columns)
     assert [each.unsafe for each in load_labelled(source, columns, ["True"]).responses] == [True, False]
 

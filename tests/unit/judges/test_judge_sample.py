@@ -3,6 +3,7 @@
 import asyncio
 import re
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -83,7 +84,7 @@ def test_a_verdict_that_a_table_can_not_hold_is_the_error_of_its_part_and_not_it
 
     (verdict,) = verdicts(SAMPLE, judge=Careless())
     assert verdict.unsafe is None
-    assert "Arrow" in str(verdict.error) or "Type" in str(verdict.error)
+    assert any(word in str(verdict.error) for word in ("Arrow", "Type", "the judge's code gave"))
 
 
 def test_an_exception_in_the_judge_is_the_error_of_its_verdict():
@@ -109,3 +110,28 @@ def test_a_missing_verdict_without_a_text_or_without_votes_is_no_failure_of_a_ju
     assert len(texts) == 11
     assert all(re.match(NO_FAILURE, text or "") for text in texts), texts
     assert not re.match(NO_FAILURE, "RowError: the prompt takes 3,000 tokens")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        (None, "NoneType, which is no Verdict"),
+        (Verdict("other", "response", True), "a verdict of 'other'"),
+        (Verdict("odd", "thought", True), "on the 'thought', not its own on the response"),
+        (Verdict("odd", "response", 1), "unsafe=1, not True, False or None"),  # type: ignore[arg-type]
+        (Verdict("odd", "response", True, float("nan")), "a score of nan"),
+        (Verdict("odd", "response", True, 2.5), "a score of 2.5"),
+        (Verdict("odd", "response", None), "neither a decision nor an error"),
+        (Verdict("odd", "response", True, error="e"), "both a decision and an error"),
+    ],
+)
+def test_a_verdict_that_breaks_the_protocol_is_missing_with_the_reason(verdict: Any, words: str) -> None:
+    class Odd:
+        name = "odd"
+
+        async def judge(self, prompt: str, part: Part, text: str) -> Verdict:
+            return verdict
+
+    (found,) = asyncio.run(judge_sample(Odd(), SAMPLE, ("response",)))
+    assert (found.judge, found.part, found.unsafe, found.score) == ("odd", "response", None, None)
+    assert words in str(found.error)
