@@ -20,7 +20,7 @@ from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
     "api_models", "benchmarks", "code_of", "datasets", "families", "from_outside", "is_code", "judges", "lookup",
-    "metrics", "models", "origin_of", "reports", "responses", "shapes", "strategies", "training_sets",
+    "metrics", "models", "of_hub_id", "origin_of", "reports", "responses", "shapes", "strategies", "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -98,6 +98,26 @@ def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
     return entries[name]
 
 
+def of_hub_id(section: Section, source: str) -> str | None:
+    """The name of the one entry whose weights or rows have this hub id; None for no entry, or several of this package.
+
+    Raises InputError where a user's entry has the same hub id as another entry.
+    """
+    entries = _entries(section)
+    names = [name for name, entry in entries.by_name.items() if _source_of(entry) == source]
+    if len(names) > 1 and any(name in entries.origins for name in names):
+        raise InputError(
+            f"{source} is the source of several entries of {section}: {', '.join(names)}. Fix: give one of these names."
+        )
+    return names[0] if len(names) == 1 else None
+
+
+def _source_of(entry: Any) -> str | None:
+    """Where the weights of a model or a judge are, or the rows of a data set."""
+    found: str | None = getattr(getattr(entry, "engine", None) or entry, "source", None)
+    return found
+
+
 def origin_of(section: Section, name: str) -> Origin:
     """Where an entry comes from. A name without an entry counts as built-in."""
     return _entries(section).origins.get(name, BUILT_IN)
@@ -124,6 +144,9 @@ def reports() -> Iterator[str]:
     """
     with suppress(InputError):
         yield from user_catalog().warnings
+        for section in get_args(Section):
+            if any(section in file.sections for file in user_catalog().files):
+                yield from (f"An entry of a plugin is left out: {reason}" for reason in _entries(section).left_out)
         for section, name, origin in from_outside():
             if origin.replaces is not None:
                 yield f"{section}.{name} of {origin.place} replaces the entry of {_name_of(origin.replaces)}."

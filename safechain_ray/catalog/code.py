@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -70,12 +71,14 @@ class _NameTakenError(Exception):
 def _import(name: str, folder: Path | None) -> ModuleType:
     beside = None if folder is None else _file_of(name, folder)
     if beside is None:
-        return importlib.import_module(name)
+        with redirect_stdout(sys.stderr):
+            return importlib.import_module(name)
     assert folder is not None
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # last: a module must not hide one that is installed
     _folders.add(folder)
-    module = importlib.import_module(name)
+    with redirect_stdout(sys.stderr):  # stdout is for JSON
+        module = importlib.import_module(name)
     if module.__file__ is None or Path(module.__file__).resolve() != beside:
         raise _NameTakenError(f"another module {name!r} is installed. Fix: rename {beside}.")
     return module

@@ -11,7 +11,9 @@ A file maps sections (`models`, `judges`, ...) to entries by name. A folder is r
 
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -94,6 +96,8 @@ class Entries:
 
     by_name: Mapping[str, Any]
     origins: Mapping[str, Origin] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    """Reasons of entries of plugins that are wrong: a plugin may be written for another version."""
 
 
 def user_catalog() -> UserCatalog:
@@ -107,16 +111,26 @@ def user_catalog() -> UserCatalog:
 def add_entries(
     section: Section, built_in: Mapping[str, AnyModel], entry_type: type[AnyModel], catalog: UserCatalog
 ) -> Entries:
-    """The entries of a section with those of the user's catalog. Raises InputError with file, line, entry and key."""
+    """The entries of a section with those of the user's catalog. Wrong entries of plugins are left out.
+
+    Raises InputError with file, line, entry and key for a wrong entry of a file that the user named.
+    """
     entries: dict[str, BaseModel] = dict(built_in)
     origins: dict[str, Origin] = {}
+    left_out: list[str] = []
     for file in catalog.files:
         for name, fields in file.sections.get(section, {}).items():
-            entry = _entry(file, section, name, fields, entry_type)
+            try:
+                entry = _entry(file, section, name, fields, entry_type)
+            except InputError as error:
+                if file.folder is not None:
+                    raise
+                left_out.append(" ".join(str(error).split()))
+                continue
             before = origins.get(name, BUILT_IN).place if name in entries else None
             origins[name] = Origin(file.place(section, name), before, file.folder)
             entries[name] = entry
-    return Entries(entries, origins)
+    return Entries(entries, origins, tuple(left_out))
 
 
 def _entry(file: CatalogFile, section: Section, name: str, fields: Any, entry_type: type[AnyModel]) -> AnyModel:
@@ -178,7 +192,8 @@ def _read_all(variable: str) -> UserCatalog:
 
 def _plugin_path(point: EntryPoint) -> Path:
     """The folder of the module that an entry point names, or the path that it holds."""
-    found = point.load()
+    with redirect_stdout(sys.stderr):  # stdout is for JSON
+        found = point.load()
     if not isinstance(found, ModuleType):
         return Path(found)
     if found.__file__ is None:

@@ -17,7 +17,7 @@ from safechain_ray.cluster.pipeline import StreamSettings
 from safechain_ray.cluster.planner import ClusterView, Plan, make_plan
 from safechain_ray.cluster.workers.judge import RulesAndVotes
 from safechain_ray.cluster.workers.writer import BlockWriter
-from safechain_ray.commands.labelled_run import is_run, load_labelled_run
+from safechain_ray.commands.labelled_run import is_run, load_labelled_run, refuse_missing_folder
 from safechain_ray.config import ResourcesConfig, StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
@@ -237,6 +237,7 @@ def resolve_study(config: StudyConfig) -> ResolvedStudy:
 
 
 def _labelled(config: StudyConfig) -> LabelledSet:
+    refuse_missing_folder(config.data)
     if is_run(config.data):
         return load_labelled_run(config)
     columns = Columns(config.prompt_column, config.response_column, config.label_column)

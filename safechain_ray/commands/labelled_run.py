@@ -31,6 +31,13 @@ def is_run(source: str) -> bool:
     return Path(source).expanduser().joinpath(RUN_FILE).is_file()
 
 
+def refuse_missing_folder(source: str) -> None:
+    """Raise InputError for a path below a folder of this machine that is not there: no id of the hub looks like it."""
+    path = Path(source).expanduser()
+    if "://" not in source and "/" in source and path.parent.is_dir() and not path.exists():
+        raise InputError(f"There is no file or folder {source}. Fix: check the path.")
+
+
 def load_labelled_run(config: StudyConfig) -> LabelledSet:
     """The samples of the run `config.data` whose `config.part` people have labelled, in the order of the files.
 

@@ -13,6 +13,7 @@ from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.commands.sweep.estimate import Amount, Assumptions, RunEstimate, SettingSize
 from safechain_ray.report.document import escape, printable
+from safechain_ray.report.labels import setting_label
 from safechain_ray.runs.resolve import ResolvedRun
 
 SUMMED_SETTINGS = 6
@@ -24,6 +25,7 @@ def plan_summary(run: ResolvedRun, plan: Plan) -> dict[str, Any]:
     settings = [
         {
             "setting_id": setting.setting_id,
+            "setting": setting_label(setting),
             "prompts": (prompts := len(run.prompt_sets[setting.dataset].prompts)),
             "rows": (rows := prompts * setting.samples),
             "tokens_at_most": rows * setting.sampling.max_tokens,
@@ -62,7 +64,7 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
     settings = Table("setting", "prompts", "rows", "tokens at most", title=f"Plan for {escape(summary['model'])}")
     for setting in summary["settings"]:
         figures = (f"{setting[key]:,}" for key in ("prompts", "rows", "tokens_at_most"))
-        settings.add_row(escape(setting["setting_id"]), *figures)
+        settings.add_row(escape(setting["setting"]), *figures)
     settings.add_section()
     settings.add_row("all", "", f"{summary['rows']:,}", f"{summary['tokens_at_most']:,}")
     console.print(settings)

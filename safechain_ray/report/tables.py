@@ -52,6 +52,9 @@ LEGEND = (
     "missing verdicts unsafe, and with all safe. A value leaves out unfinished prompts, so it can be outside them."
 )
 
+METRICS_A_TABLE = 3
+"""Metrics of a user's catalog side by side: 80 columns show more names only in part."""
+
 METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
 
 REFUSAL_COLUMN = Column(("Over-", "refusal"))
@@ -124,17 +127,18 @@ def safety_table(metrics: RunMetrics) -> Table:
 
 
 def user_metrics_tables(metrics: RunMetrics) -> Iterator[Table]:
-    """A table of the metrics of users' catalogs, one row a setting; no table without such metrics."""
+    """Tables of the metrics of users' catalogs, one row a setting; no table without such metrics."""
     names = tuple(dict.fromkeys(name for setting in metrics.settings for name in setting.user_metrics))
     if not names:
         return
     common = common_sampling(metrics.settings)
-    rows = (
-        (cell(setting_label(setting, common)), *(_user_cell(setting.user_metrics.get(name)) for name in names))
-        for setting in metrics.settings
-    )
-    columns = (text_column("Setting"), *figure_columns(*map(printable, names)))
-    yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),))
+    for shown in (names[start : start + METRICS_A_TABLE] for start in range(0, len(names), METRICS_A_TABLE)):
+        rows = (
+            (cell(setting_label(setting, common)), *(_user_cell(setting.user_metrics.get(name)) for name in shown))
+            for setting in metrics.settings
+        )
+        columns = (text_column("Setting"), *figure_columns(*map(printable, shown)))
+        yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),))
 
 
 def _user_cell(figure: UserFigure | None) -> Cell:

@@ -1,6 +1,7 @@
 """From a run config to a resolved run: the model, its family, the judges, the prompts, the settings."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -38,7 +39,7 @@ from safechain_ray.runs.resolve_model import (
 )
 from safechain_ray.storage import redact
 from safechain_ray.types import Part, Setting, short_hash
-from safechain_ray.types.model_errors import explain
+from safechain_ray.types.model_errors import HUB_ID, explain
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,8 @@ def judge_entry(config: JudgeConfig) -> JudgeEntry:
     """
     known = catalog.judges()
     if config.definition is None:
-        by_source = {judge.engine.source: judge for judge in known.values() if judge.engine is not None}
-        return known.get(config.name) or by_source.get(config.name) or catalog.lookup("judge", known, config.name)
+        name = config.name if config.name in known else catalog.of_hub_id("judges", config.name)
+        return catalog.lookup("judge", known, name or config.name)
     if NAME.fullmatch(config.name) is None:
         raise InputError(
             f"judges: {config.name[:40]!r} is no name for a judge. Fix: use letters, digits, blanks and . _ + -, with "
@@ -297,11 +298,10 @@ def dataset_entry(config: DatasetConfig) -> DatasetEntry:
     """The data set that a config names. Raises InputError for one that is unknown."""
     columns = config.model_dump(include={"prompt_column", "id_column", "category_column"}, exclude_none=True)
     known = catalog.datasets()
-    of_hub_id = [entry for entry in known.values() if entry.kind == "huggingface" and entry.source == config.name]
-    if config.name in known:
-        entry = known[config.name].model_copy(update=columns)
-    elif len(of_hub_id) == 1:
-        entry = of_hub_id[0].model_copy(update=columns)
+    is_hub_id = re.fullmatch(HUB_ID, config.name) is not None
+    of_hub_id = catalog.of_hub_id("datasets", config.name) if is_hub_id and config.name not in known else None
+    if config.name in known or of_hub_id is not None:
+        entry = known[of_hub_id or config.name].model_copy(update=columns)
     elif is_adhoc(config.name):
         entry = adhoc_entry(config.name, **columns)
     else:

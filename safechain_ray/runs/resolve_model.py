@@ -81,8 +81,9 @@ def resolve_model(config: ModelConfig) -> ModelEntry:
     overrides = config.engine.overrides()
     if "source" in overrides:
         raise InputError("model: engine.source is for judges. Fix: give the model's weights as its name (model.name).")
-    by_source = {model.source: model for model in catalog.models().values()}
-    entry = catalog.models().get(config.name) or (None if config.family else by_source.get(config.name))
+    known = catalog.models()
+    of_hub_id = None if config.name in known or config.family else catalog.of_hub_id("models", config.name)
+    entry = known.get(of_hub_id or config.name)
     if entry is not None:
         if config.family is not None:
             overrides["family"] = config.family

@@ -138,3 +138,8 @@ def test_thoughts_of_a_file_are_judged_as_thoughts(labels: Path):
     stored = pq.read_table(labels.parent / "study" / "samples").to_pylist()
     assert {verdict["part"] for row in stored for verdict in row["verdicts"]} == {"thought"}
     assert call(labels, *COLUMNS, "--judge", "refusal-match").exit_code == 2  # another study than that of the folder
+
+
+def test_a_run_that_is_not_there_is_not_asked_of_the_hub(tmp_path: Path):
+    refused = CliRunner().invoke(app, ["judge-study", "--data", str(tmp_path / "runs"), "--judge", "refusal-match"])
+    assert (refused.exit_code, "There is no file or folder" in refused.stderr) == (2, True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import pyarrow as pa
 import ray
@@ -35,6 +35,7 @@ from safechain_ray.errors import BlockedError, EngineStartError, RowError
 from safechain_ray.types import (
     Completion,
     Engine,
+    FinishReason,
     Outcome,
     Request,
     Sample,
@@ -67,6 +68,17 @@ def with_thinking_tags(start: AnyStart, settings: Sequence[Setting], family: Fam
     if isinstance(start, EngineStart) and any(bounds_thought(setting.strategy) for setting in settings):
         return replace(start, thinking_tags=family.tags)
     return start
+
+
+def _check_decoded(decoded: object) -> None:
+    """Raise ValueError for what the code of a strategy must not return. Wrong counts would be in every figure."""
+    if not isinstance(decoded, Decoded):
+        raise ValueError(f"the strategy returned {type(decoded).__name__}, which is no Decoded")
+    counts = (decoded.prompt_tokens, decoded.completion_tokens, decoded.forced_rounds, decoded.thought_tokens or 0)
+    if any(count < 0 for count in counts):
+        raise ValueError(f"the strategy returned a negative count: {min(counts)}")
+    if decoded.finish_reason not in get_args(FinishReason):
+        raise ValueError(f"the strategy returned the finish_reason {decoded.finish_reason!r}, not stop or length")
 
 
 class GeneratorWorker:
@@ -146,6 +158,7 @@ class GeneratorWorker:
         )
 
     def _completed(self, item: SampleSpec, decoded: Decoded, seconds: float) -> Sample:
+        _check_decoded(decoded)
         parts = split_response(decoded.whole, self._family.tags)
         count = self._supervisor.count_tokens
         thought_tokens = decoded.thought_tokens

@@ -430,3 +430,49 @@ def test_passwords_of_sources_are_not_listed(use: Use) -> None:
     use(datasets_yaml="datasets:\n  d: {kind: file, source: 'https://me:hunter2@h/x.csv', prompt_column: p}\n")
     for arguments in (["--json"], []):
         assert "hunter2" not in call("list", "datasets", *arguments).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        (
+            "models:\n  mine: {source: deepseek-ai/DeepSeek-R1-Distill-Llama-8B, family: r1, parameters: 8, "
+            "context_length: 4096}\n",
+            {"model": "deepseek-ai/DeepSeek-R1-Distill-Llama-8B"},
+        ),
+        (
+            "judges:\n  mine: {kind: llama_guard, engine: {source: meta-llama/Llama-Guard-3-8B, parameters: 8, "
+            "context_length: 4096}}\n",
+            {"judges": ["meta-llama/Llama-Guard-3-8B"]},
+        ),
+        (
+            "datasets:\n  mine: {kind: huggingface, source: AmazonScience/FalseReject, prompt_column: prompt}\n",
+            {"datasets": ["AmazonScience/FalseReject"]},
+        ),
+    ],
+)
+def test_a_hub_id_of_a_built_in_and_a_users_entry_is_ambiguous(use: Use, text: str, asked: dict[str, object]) -> None:
+    use(mine_yaml=text)
+    with pytest.raises(InputError, match=r"is the source of several entries of .*: .*, mine"):
+        resolve(
+            RunConfig.model_validate(
+                {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": ["demo-guard"]} | asked
+            )
+        )
+
+
+def test_a_wrong_entry_of_a_plugin_is_left_out_and_reported(
+    use: Use, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "packages" / "old_plugin"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("print('hello from a plugin')")
+    (package / "families.yaml").write_text(FAMILY + "  newer: {source: a card, unknown_key: 1}\n")
+    monkeypatch.syspath_prepend(str(package.parent))
+    monkeypatch.setattr(sources, "entry_points", lambda group: [EntryPoint("old", "old_plugin", sources.GROUP)])
+    use(judges_yaml=JUDGE)
+    result = call("list", "families", "--json")
+    assert {"mine", "r1"} <= {row["name"] for row in json.loads(result.stdout)}
+    assert "Note: An entry of a plugin is left out:" in result.stderr
+    assert "families.newer is wrong" in result.stderr
+    assert "unknown_key: is no key of an entry of families" in result.stderr

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.config import ResourcesConfig, read_config
+from safechain_ray.report.labels import setting_label
 from safechain_ray.report.plan import plan_summary, render_plan
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import ResolvedRun, resolve
@@ -62,7 +63,7 @@ def test_the_tables_show_settings_pools_and_notes(run: ResolvedRun):
     shown = out.getvalue()
     for words in ("Plan for R1-7B", "300,000", "600,000", "meta-llama/Llama-Guard-3-8B", "one after the other [bold]"):
         assert words in shown
-    assert all(setting.setting_id in shown for setting in run.settings)
+    assert all(setting_label(setting) in shown for setting in run.settings)
 
 
 def test_votes_are_shown_with_their_judges():

@@ -12,6 +12,7 @@ from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.sample_index import SampleIndex
 from safechain_ray.cluster.workers import generator
 from safechain_ray.cluster.workers.generator import GeneratorWorker, decodings_of, with_thinking_tags
+from safechain_ray.decoding import one_call
 from safechain_ray.errors import BlockedError, EngineRefusedError, EngineStartError
 from safechain_ray.testing import ScriptedEngine, ScriptedEngines
 from safechain_ray.types import (
@@ -296,3 +297,21 @@ def test_a_chain_of_thought_goes_on_from_the_rounds_that_another_replica_kept(ge
     assert asked[0].endswith("<think>\nOne. Wait")
     assert (sample.forced_rounds, sample.prompt_tokens, sample.outcome) == (2, 3, "ok")
     assert inflight_tracker.target.longest_checkpoints(1000) == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"prompt_tokens": -5}, "a negative count: -5"), ({"finish_reason": "banana"}, "the finish_reason 'banana'")],
+)
+def test_what_a_strategys_code_must_not_return_is_the_error_of_its_row(
+    generated: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], words: str
+):
+    decode = one_call.Default.decode
+
+    async def wrong(self: one_call.Default, *arguments: Any) -> Any:
+        return replace(await decode(self, *arguments), **changes)
+
+    monkeypatch.setattr(one_call.Default, "decode", wrong)
+    sample, _ = generated(answer=lambda request: "Hm.\n</think>\n\nHello you!")
+    assert sample.outcome == "error"
+    assert words in str(sample.error)
