@@ -2,6 +2,7 @@
 
 import os
 import platform
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,7 +73,10 @@ def test_the_scheduler_has_the_defaults_of_the_offline_class(pretended: Pretende
     assert "max_num_batched_tokens" not in arguments
 
 
-def test_a_vllm_that_cannot_bound_a_thought_is_refused_with_the_fix(pretended: PretendedVllm):
+def test_a_vllm_that_cannot_bound_a_thought_is_refused_with_the_fix(
+    pretended: PretendedVllm, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "vllm.config.reasoning", None)  # another test may have imported the real one
     tags = ThinkingTags("<think>", "</think>")
     with pytest.raises(EngineStartError, match=r"can't bound the tokens of a thought\. Fix: install"):
         start_vllm(start(pretended, thinking_tags=tags))

@@ -4,7 +4,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from safechain_ray.benchmarks.base import Problem
+from safechain_ray.benchmarks.base import Grader, Problem, make_grader
 from safechain_ray.cluster.progress import ProgressTracker
 from safechain_ray.cluster.workers.grader import GRADING, BlockGrader, grade_counts
 from safechain_ray.testing import sample
@@ -16,7 +16,10 @@ from tests.unit.cluster.local_actors import LocalActor
 class LocalProblems:
     """Twice two, under whatever id."""
 
-    grader = "math"
+    grader, reads = "math", "answer"
+
+    def build(self) -> Grader:
+        return make_grader("math")
 
     def fetch(self, problem_id: str) -> Problem:
         return Problem(problem_id, "What is 2 plus 2?", {"gold": "4"})
