@@ -52,9 +52,7 @@ def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
 
 
 def modules_of_catalogs() -> tuple[ModuleType, ...]:
-    """The modules in folders of catalogs that have been imported. Other nodes have no such files, so that these modules
-    are pickled by value.
-    """
+    """Imported modules of catalog folders. They are pickled by value, as other nodes have no such files."""
     return tuple(
         module
         for name, module in list(sys.modules.items())

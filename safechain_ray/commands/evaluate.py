@@ -43,8 +43,12 @@ class Evaluation:
 
     @property
     def errors(self) -> int:
-        """Samples that ended with an error, and verdicts that are missing because a judge failed."""
-        return self.metrics.errors
+        """Samples that ended with an error or are not there, and verdicts that are missing because a judge failed.
+
+        A sample is not there if its file is quarantined at the end of the run.
+        """
+        absent = sum(max(0, setting.rows_expected - setting.rows) for setting in self.metrics.settings)
+        return self.metrics.errors + absent
 
 
 @dataclass(frozen=True)

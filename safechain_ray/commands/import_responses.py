@@ -13,6 +13,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import Family
+from safechain_ray.catalog.row_entries import ResponsesEntry
 from safechain_ray.cluster.planner import Plan
 from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.commands.stored_responses import StoredResponses, read_responses, with_catalog
@@ -251,9 +252,10 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
         sampling=sampling or Sampling(temperature=1.0),
         samples=responses.most_responses,
     )
-    # The splits of a set with responses of several models are named after the models.
-    model = config.model or config.split or responses.stream.entry.name
-    return ImportWorkload(config, responses, model, family, setting)
+    entry = responses.stream.entry
+    # The splits of a catalog set with responses of several models are named after the models.
+    split = config.split if isinstance(entry, ResponsesEntry) else None
+    return ImportWorkload(config, responses, config.model or split or entry.name, family, setting)
 
 
 def _check_categories(config: ImportConfig) -> None:

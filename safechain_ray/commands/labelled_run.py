@@ -32,9 +32,11 @@ def is_run(source: str) -> bool:
 
 
 def refuse_missing_folder(source: str) -> None:
-    """Raise InputError for a path below a folder of this machine that is not there: no id of the hub looks like it."""
+    """Raise InputError for a missing folder beside runs: `runs/mistyped` would be asked of the hub, as OWNER/NAME."""
     path = Path(source).expanduser()
-    if "://" not in source and "/" in source and path.parent.is_dir() and not path.exists():
+    if "://" in source or "/" not in source or path.exists():
+        return
+    if any(path.parent.glob(f"*/{RUN_FILE}")):
         raise InputError(f"There is no file or folder {source}. Fix: check the path.")
 
 

@@ -23,6 +23,7 @@ from safechain_ray.decoding.response import split_response as split_response
 from safechain_ray.errors import InputError, UnknownNameError, first_line
 from safechain_ray.types import (
     NO_ARGUMENTS,
+    Completion,
     CountTokens,
     FinishReason,
     Generate,
@@ -117,6 +118,19 @@ class Decoded:
     forced_rounds: int = 0
     thought_tokens: int | None = None
     judge_prefill: bool = True
+
+    @classmethod
+    def of_one_call(cls, prefill: str, completion: Completion, *, judge_prefill: bool = True) -> "Decoded":
+        """The response of a strategy that sends one request."""
+        return cls(
+            prefill=prefill,
+            text=completion.text,
+            finish_reason=completion.finish_reason,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            thought_tokens=completion.thought_tokens,
+            judge_prefill=judge_prefill,
+        )
 
     @property
     def whole(self) -> str:

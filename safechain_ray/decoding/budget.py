@@ -35,13 +35,7 @@ class Budget:
                 thinking_budget=self.options.tokens,
             )
         )
-        return Decoded(
-            prefill=begun,
-            text=completion.text,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-        )
+        return Decoded.of_one_call(begun, completion)
 
 
 def build(options: Options) -> Strategy:

@@ -43,14 +43,7 @@ class Prefilled:
         published = self.options.compat == "paper"
         prompt = bos_twice(turn + prefill) if published else turn + prefill
         completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
-        return Decoded(
-            prefill=prefill,
-            text=completion.text,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            judge_prefill=not published,
-        )
+        return Decoded.of_one_call(prefill, completion, judge_prefill=not published)
 
 
 def build_zerothink(options: OneCallOptions) -> Strategy:
@@ -72,15 +65,7 @@ class Default:
         published = self.options.compat == "paper"
         prompt = bos_twice(task.prompt) if published else task.prompt
         completion = await generate(Request(prompt, task.sampling, task.sampling.max_tokens, task.seed))
-        return Decoded(
-            prefill=begun,
-            text=completion.text,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-            thought_tokens=completion.thought_tokens,
-            judge_prefill=not published,
-        )
+        return Decoded.of_one_call(begun, completion, judge_prefill=not published)
 
 
 def build_default(options: OneCallOptions) -> Strategy:

@@ -40,13 +40,7 @@ class OpenedThought:
         opening = begun if begun and tags.close not in begun else f"{tags.open}\n"
         prefill = opening + self.text
         completion = await generate(Request(turn + prefill, task.sampling, task.sampling.max_tokens, task.seed))
-        return Decoded(
-            prefill=prefill,
-            text=completion.text,
-            finish_reason=completion.finish_reason,
-            prompt_tokens=completion.prompt_tokens,
-            completion_tokens=completion.completion_tokens,
-        )
+        return Decoded.of_one_call(prefill, completion)
 
 
 def build_safepath(options: Options) -> Strategy:

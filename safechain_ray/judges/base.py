@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from safechain_ray import catalog, judges
 from safechain_ray.catalog.judge_entries import JudgeEntry
+from safechain_ray.catalog.judge_forms import FORMS
 from safechain_ray.errors import EngineDiedError, EngineStartError, InputError, UnknownNameError, first_line
 from safechain_ray.types import (
     PIECES_SCHEMA,
@@ -79,6 +80,8 @@ def make_judge(entry: JudgeEntry, engine: Engine | None) -> Judge:
 def builder(entry: JudgeEntry) -> BuildJudge:
     """The function `build` of the module named after the entry's kind, or the code that the kind names.
 
+    The kinds in `FORMS` share the module `forms`.
+
     Raises:
         UnknownNameError: there is no such kind.
         InputError: the kind is `module:name`, and the module can't be imported or lacks the name.
@@ -87,10 +90,11 @@ def builder(entry: JudgeEntry) -> BuildJudge:
     if catalog.is_code(kind):
         by_user: BuildJudge = catalog.code_of("judges", entry.name, kind)
         return by_user
-    known = [module.name for module in iter_modules(judges.__path__)]
-    build: BuildJudge | None = getattr(_module(kind), "build", None) if kind in known else None
+    modules = {module.name: module.name for module in iter_modules(judges.__path__) if module.name != "forms"}
+    known = modules | dict.fromkeys(FORMS, "forms")
+    build: BuildJudge | None = getattr(_module(known[kind]), "build", None) if kind in known else None
     if build is None:
-        names = (name for name in known if hasattr(_module(name), "build"))
+        names = (name for name, module in known.items() if hasattr(_module(module), "build"))
         place = catalog.origin_of("judges", entry.name).place if entry.name in catalog.judges() else "in the config"
         raise UnknownNameError(f"kind of judge (judges.{entry.name}, {place})", kind, names, "module:name for code")
     return build

@@ -108,7 +108,7 @@ def worst_of(judge: str, part: Part, verdicts: Mapping[str, Verdict]) -> Verdict
     return Verdict(judge, part, bool(violated), max(scores, default=None), violated, note=note)
 
 
-def build_form(entry: JudgeEntry, engine: Engine | None) -> FormJudge:
+def build(entry: JudgeEntry, engine: Engine | None) -> FormJudge:
     """The judge of an entry of a kind in `FORMS`. Raises InputError without an engine, or for an unreadable policy."""
     if engine is None or entry.request is None or entry.answers is None:
         raise InputError(

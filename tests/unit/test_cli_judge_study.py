@@ -141,5 +141,13 @@ def test_thoughts_of_a_file_are_judged_as_thoughts(labels: Path):
 
 
 def test_a_run_that_is_not_there_is_not_asked_of_the_hub(tmp_path: Path):
-    refused = CliRunner().invoke(app, ["judge-study", "--data", str(tmp_path / "runs"), "--judge", "refusal-match"])
+    imported(tmp_path, "answer")
+    refused = CliRunner().invoke(app, ["judge-study", "--data", str(tmp_path / "rum"), "--judge", "refusal-match"])
     assert (refused.exit_code, "There is no file or folder" in refused.stderr) == (2, True)
+
+
+def test_a_catalog_name_beside_runs_is_no_missing_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    imported(tmp_path, "answer")
+    monkeypatch.chdir(tmp_path)
+    study = ["judge-study", "--data", "quickstart-labelled", "--judge", "refusal-match", "--output", "study"]
+    assert CliRunner().invoke(app, study).exit_code == 0

@@ -293,3 +293,10 @@ def test_a_catalog_set_with_benign_prompts_needs_their_categories(tmp_path: Path
         imported(tmp_path, rows, dataset="xstest")
     done = imported(tmp_path, rows, dataset="xstest", category_column="kind")
     assert (done.metrics.settings[0].benign_prompts, done.metrics.settings[0].harmful_prompts) == (1, 1)
+
+
+def test_a_split_names_the_model_only_in_a_set_of_the_catalog(safety_eval: Path, tmp_path: Path) -> None:
+    (safety_eval.parent / "other").mkdir()
+    (safety_eval.parent / "other" / "test.jsonl").write_text(json.dumps({"prompt": "p", "response": "r"}))
+    done = resolve_import(ImportConfig(source=str(safety_eval.parent / "other"), split="test"))
+    assert done.model == "other"

@@ -53,7 +53,7 @@ def manifest(run: RunFolder) -> RunManifest:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> RunFolder:
-    """A run with several files, the first of which an earlier version wrote."""
+    """A run with several files. An earlier version wrote the first one."""
     run = finished_run(tmp_path / "run")
     first, *rest = run.samples.list_files(".parquet")
     assert rest
