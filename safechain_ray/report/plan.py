@@ -85,15 +85,28 @@ def render_plan(summary: dict[str, Any], console: Console) -> None:
 
 def sweep_summary(estimates: Sequence[RunEstimate], assumptions: Assumptions) -> dict[str, Any]:
     """The estimate as JSON."""
-    runs = [asdict(estimate) | {"rows": estimate.rows} for estimate in estimates]
     return {
-        "runs": runs,
+        "runs": [_run_summary(estimate) for estimate in estimates],
         "rows": sum(estimate.rows for estimate in estimates),
         "response_tokens": asdict(_total([estimate.response_tokens for estimate in estimates])),
         "gpu_hours": asdict(_total([each.gpu_hours for each in estimates if each.gpu_hours is not None])),
         "dollars": asdict(_total([each.dollars for each in estimates if each.dollars is not None])),
         "assumptions": asdict(assumptions),
     }
+
+
+def _run_summary(estimate: RunEstimate) -> dict[str, Any]:
+    settings = [
+        {
+            "setting_id": size.setting.setting_id,
+            "setting": setting_label(size.setting),
+            "prompts": size.prompts,
+            "samples": size.setting.samples,
+            "max_tokens": size.max_tokens,
+        }
+        for size in estimate.settings
+    ]
+    return asdict(estimate) | {"settings": settings, "rows": estimate.rows}
 
 
 def render_sweep_plan(estimates: Sequence[RunEstimate], assumptions: Assumptions, console: Console) -> None:
@@ -128,9 +141,9 @@ def _settings_table(estimate: RunEstimate) -> Table:
     table.add_column("setting", overflow="fold")
     for name in ("prompts", "K", "samples"):
         table.add_column(name, justify="right")
-    for setting in estimate.settings:
-        figures = (f"{setting.prompts:,}", str(setting.samples), f"{setting.rows:,}")
-        table.add_row(Text(printable(setting.setting_id)), *figures)
+    for size in estimate.settings:
+        figures = (f"{size.prompts:,}", str(size.setting.samples), f"{size.rows:,}")
+        table.add_row(Text(setting_label(size.setting)), *figures)
     table.add_section()
     terms = " + ".join(map(_term, estimate.settings)) if len(estimate.settings) <= SUMMED_SETTINGS else "all"
     table.add_row(Text(terms), "", "", f"{estimate.rows:,}")
@@ -165,8 +178,8 @@ def _models_table(estimates: Sequence[RunEstimate]) -> Table:
     return table
 
 
-def _term(setting: SettingSize) -> str:
-    return f"{setting.prompts:,} × {setting.samples}" if setting.samples > 1 else f"{setting.prompts:,}"
+def _term(size: SettingSize) -> str:
+    return f"{size.prompts:,} × {size.setting.samples}" if size.setting.samples > 1 else f"{size.prompts:,}"
 
 
 def _bill(estimates: Sequence[RunEstimate]) -> str:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from safechain_ray.cli import app
 from safechain_ray.cli.sweep import when
+from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.commands.sweep import sweep as pipeline
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.commands.sweep.schedule import SweepOptions
@@ -66,6 +67,24 @@ def test_the_plan_of_the_papers_main_table_counts_12_models_of_1113_samples():
         assert model in text
     assert "Expected: 300 tokens a prompt and 2,000 a response" in text
     assert "No price is known for Gemini-Thinking, Kimi-k1.5" in text
+    assert "strongreject-small default compat=paper temp=0.6 K=5" in text
+
+
+def test_the_plan_of_a_run_that_does_not_fit_shows_its_settings_and_an_estimate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    without_gpus = ClusterView((Node("local", cpus=16, gpus=0, memory=64),))
+    monkeypatch.setattr("safechain_ray.commands.evaluate.view_local", lambda: without_gpus)
+    prompts = tmp_path / "own.jsonl"
+    prompts.write_text('{"prompt": "a"}\n{"prompt": "b"}\n', encoding="utf-8")
+    run = ("--model", "R1-7B", "--dataset", str(prompts), "--prompt-column", "prompt", "--judge", "llama-guard-3-8b")
+    result = call("plan", *run, "--response-tokens", "1000")
+    assert result.exit_code == 2
+    assert "own default greedy K=1" in result.stdout
+    assert "GPU-hours" in result.stdout
+    assert "2,000 a response" not in result.stdout
+    assert "1,000 a response" in result.stdout
+    assert result.stderr.startswith("The run does not fit the cluster.")
 
 
 def test_the_plan_as_json_has_every_figure_and_the_assumptions():

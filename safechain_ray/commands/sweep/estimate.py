@@ -1,4 +1,4 @@
-"""Estimate of a sweep before it starts: rows, tokens, GPU-hours and API cost, under stated assumptions."""
+"""Estimate of a run or sweep before it starts: rows, tokens, GPU-hours and API cost, under stated assumptions."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,7 @@ from safechain_ray.datasets.loading import load_prompts
 from safechain_ray.runs.resolve import ResolvedNames, resolve_names
 from safechain_ray.runs.token_rates import TokenRates
 from safechain_ray.storage import redact
+from safechain_ray.types import Setting
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,16 @@ class Assumptions(TokenRates):
 class SettingSize:
     """One setting's rows: K for every prompt."""
 
-    setting_id: str
+    setting: Setting
     prompts: int
-    samples: int
-    max_tokens: int
 
     @property
     def rows(self) -> int:
-        return self.prompts * self.samples
+        return self.prompts * self.setting.samples
+
+    @property
+    def max_tokens(self) -> int:
+        return self.setting.sampling.max_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +135,7 @@ def _setting_sizes(config: RunConfig, named: ResolvedNames) -> tuple[SettingSize
         named.datasets[dataset.name].name: _prompt_count(named.datasets[dataset.name], dataset)
         for dataset in config.datasets
     }
-    return tuple(
-        SettingSize(setting.setting_id, prompts[setting.dataset], setting.samples, setting.sampling.max_tokens)
-        for setting in named.settings
-    )
+    return tuple(SettingSize(setting, prompts[setting.dataset]) for setting in named.settings)
 
 
 def _prompt_count(entry: DatasetEntry, config: DatasetConfig) -> int:
