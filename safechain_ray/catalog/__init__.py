@@ -19,8 +19,9 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
-    "api_models", "benchmarks", "code_of", "datasets", "families", "from_outside", "is_code", "judges", "lookup",
-    "metrics", "models", "of_hub_id", "origin_of", "reports", "responses", "shapes", "strategies", "training_sets",
+    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "from_outside", "is_code", "judges",
+    "lookup", "metrics", "models", "of_hub_id", "origin_of", "reports", "responses", "shapes", "strategies",
+    "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -116,6 +117,11 @@ def _source_of(entry: Any) -> str | None:
     """Where the weights of a model or a judge are, or the rows of a data set."""
     found: str | None = getattr(getattr(entry, "engine", None) or entry, "source", None)
     return found
+
+
+def entry_of(section: Section, name: str) -> BaseModel | None:
+    """The entry of a section, None where it has none of this name, as for a built-in strategy."""
+    return _entries(section).by_name.get(name)
 
 
 def origin_of(section: Section, name: str) -> Origin:

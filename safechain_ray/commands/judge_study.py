@@ -65,6 +65,7 @@ def measure(
         part=labelled.part,
         rows=len(labels),
         unsafe=sum(labels),
+        left_out=labelled.left_out,
         raters=rate(labels, columns, votes),
         disagreements=len(differing),
         caveats=tuple(dict.fromkeys(judge.caveat for judge in judges if judge.caveat)),

@@ -53,7 +53,11 @@ def load_labelled_run(config: StudyConfig) -> LabelledSet:
             f"{redact(config.data)} is a run, whose columns and labels are known. Fix: leave out {', '.join(given)}."
         )
     folder = RunFolder(open_folder(config.data))
-    labels = [label for table in folder.counted_samples(COLUMNS) for label in _labels(table)]
+    labels: list[_Label] = []
+    rows = 0
+    for table in folder.counted_samples(COLUMNS):
+        rows += table.num_rows
+        labels += _labels(table)
     parts = sorted({label.part for label in labels})
     if not labels:
         raise InputError(
@@ -69,7 +73,7 @@ def load_labelled_run(config: StudyConfig) -> LabelledSet:
         )
     name = config.data.rstrip("/").rpartition("/")[2] or "run"
     responses = (LabelledResponse(row, each.prompt, each.text, each.unsafe) for row, each in enumerate(found, start=1))
-    return LabelledSet(name, redact(str(folder.folder)), tuple(responses), part)
+    return LabelledSet(name, redact(str(folder.folder)), tuple(responses), part, left_out=rows - len(found))
 
 
 @dataclass(frozen=True, slots=True)

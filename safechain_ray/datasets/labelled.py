@@ -144,13 +144,15 @@ class LabelledResponse:
 class LabelledSet:
     """Labelled responses in their order. `source` describes the origin without secrets.
 
-    `part` is the text that the labels are about: `response` of each row is a thought or an answer then.
+    `part` is the text that the labels are about: `response` of each row is a thought or an answer then. `left_out`
+    counts the rows without a label or without such a text.
     """
 
     name: str
     source: str
     responses: tuple[LabelledResponse, ...]
     part: Part = "response"
+    left_out: int = 0
 
     @property
     def fingerprint(self) -> str:

@@ -193,6 +193,8 @@ class StrategyEntry:
     bounds_thought: bool = False
 
 
+NO_THINK = "no-think"
+
 STRATEGIES: Mapping[str, StrategyEntry] = {
     "default": StrategyEntry(
         "one_call", "the thought is not controlled", needs_tags=False, one_request=True, build="build_default"
@@ -202,7 +204,7 @@ STRATEGIES: Mapping[str, StrategyEntry] = {
         "one_call", "a thought of one sentence is prefilled", one_request=True, build="build_lessthink"
     ),
     "morethink": StrategyEntry("morethink", "the thought is kept open for up to 10 rounds or 10,000 tokens"),
-    "no-think": StrategyEntry(
+    NO_THINK: StrategyEntry(
         "model_switch",
         "the model's own switch is off: it does not think",
         needs_tags=False,

@@ -151,9 +151,9 @@ class Rater(FrozenModel):
 class JudgeStudy(FrozenModel):
     """Agreement of all judges of a study, in their order, then of the votes, over `rows` labelled responses.
 
-    `unsafe` rows are labelled unsafe. `disagreements` counts rows on which some judge differs from the label or has no
-    verdict. `published` is the paper's pilot study, on other responses. `differs` maps a judge with a published
-    counterpart to the reason why the two are not the same judge.
+    `unsafe` rows are labelled unsafe. `left_out` rows have no label. `disagreements` counts rows on which some judge
+    differs from the label or has no verdict. `published` is the paper's pilot study, on other responses. `differs` maps
+    a judge with a published counterpart to the reason why the two are not the same judge.
     """
 
     data: str
@@ -161,6 +161,7 @@ class JudgeStudy(FrozenModel):
     part: Part = Field("response", exclude_if=lambda part: part == "response")
     rows: int
     unsafe: int
+    left_out: int = Field(0, exclude_if=lambda rows: rows == 0)
     raters: tuple[Rater, ...]
     disagreements: int
     caveats: tuple[str, ...]

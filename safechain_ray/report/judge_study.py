@@ -53,7 +53,9 @@ OTHER_JUDGE = "** Published, by a judge that differs from the one here: see the 
 def study_document(study: JudgeStudy) -> Document:
     pilot = tuple(tuple(_published_cells(name, judge, study)) for name, judge in study.published.judges.items())
     table = Table(headline(study), COLUMNS, (tuple(map(_row, study.raters)), pilot), _legend(study))
-    notes = (f"{name} here is not {_paper_name(name, study)}: {reason}." for name, reason in study.differs.items())
+    notes = [f"{name} here is not {_paper_name(name, study)}: {reason}." for name, reason in study.differs.items()]
+    if study.left_out:
+        notes.append(f"Left out because they have no label of the {study.part}: {study.left_out:,} of the samples.")
     return Document((table,), caveats=study.caveats, notes=tuple(map(printable, notes)))
 
 

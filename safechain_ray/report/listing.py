@@ -17,7 +17,7 @@ from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, strategies
 from safechain_ray.report.document import escape
-from safechain_ray.storage import redact
+from safechain_ray.storage import without_secrets
 
 Row = dict[str, Any]
 
@@ -258,9 +258,17 @@ LISTINGS: Mapping[str, Listing] = {
 
 
 def entries(kind: str) -> list[Row]:
-    """The catalog entries of a kind, one mapping an entry."""
-    rows = (row | {"from": _origin(kind, row["name"])} for row in LISTINGS[kind].rows())
-    return [{key: redact(value) if isinstance(value, str) else value for key, value in row.items()} for row in rows]
+    """The catalog entries of a kind, one mapping an entry. `entry` has the fields that its YAML sets."""
+    rows = [
+        row | {"from": _origin(kind, row["name"]), "entry": _fields(kind, row["name"])} for row in LISTINGS[kind].rows()
+    ]
+    return [without_secrets(row) for row in rows]
+
+
+def _fields(kind: str, name: str) -> Row | None:
+    found = (catalog.entry_of(section, name) for section in LISTINGS[kind].sections)
+    entry = next((entry for entry in found if entry is not None), None)
+    return None if entry is None else entry.model_dump(mode="json", exclude_unset=True)
 
 
 def _origin(kind: str, name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
+from safechain_ray.decoding.base import NO_THINK
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.safety import Metric, RefusalMetrics
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetrics, SettingMetrics
@@ -215,6 +216,12 @@ def _setting_notes(setting: SettingMetrics, name: str) -> Iterator[str]:
     if setting.outcomes["error"] and setting.error_reasons:
         yield (
             f"{name}: {setting.outcomes['error']:,} rows ended with an error. {reasons_sentence(setting.error_reasons)}"
+        )
+    thought_tokens = setting.tokens.thought or 0
+    if setting.strategy == NO_THINK and thought_tokens > setting.rows:
+        yield (
+            f"{name}: the responses have {thought_tokens / setting.rows:,.0f} tokens of thought on average, so the "
+            "switch of the model did not end its thoughts. Fix: check the model's family with safechain-ray doctor."
         )
     refusals = setting.over_refusal
     if refusals is not None and refusals.missing:

@@ -110,6 +110,8 @@ def test_an_imported_run_is_studied_by_its_labels_of_the_part_that_they_are_abou
     assert done["raters"][0]["agreement"]["accuracy"]["value"] == accuracy
     table = CliRunner().invoke(app, study[:-1]).stdout
     assert f"Judges against labels of the {part}: run, 2 rows" in table
+    assert done["left_out"] == 1
+    assert f"Left out because they have no label of the {part}: 1 of the samples." in table
 
 
 def test_the_labels_of_a_run_are_about_one_part_and_its_columns_are_known(tmp_path: Path):

@@ -38,6 +38,13 @@ def test_a_kind_is_listed_whole_on_a_terminal_and_as_json(kind: str):
     assert all(name in out.getvalue() for name in NAMES[kind])
 
 
+def test_json_has_every_field_that_an_entry_sets():
+    qwen3 = {entry["name"]: entry for entry in entries("families")}["qwen3"]["entry"]
+    assert (qwen3["no_think"], qwen3["reasoning_parser"]) == ({"enable_thinking": False}, "qwen3")
+    wildguard = {entry["name"]: entry for entry in entries("judges")}["wildguard"]["entry"]
+    assert "You are a classifier" in json.dumps(wildguard["request"])
+
+
 def test_a_models_entry_has_its_needs_and_whether_its_thought_can_be_separated():
     by_name = {entry["name"]: entry for entry in entries("models")}
     assert (by_name["R1-32B"]["GPUs"], by_name["R1-32B"]["thought apart"]) == (2, True)

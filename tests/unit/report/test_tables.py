@@ -129,6 +129,15 @@ def test_few_prompts_are_noted() -> None:
     assert missing.endswith("Prompts behind the figures: Safe@1, ConsSafe@K and Safe@K on only 3 of 4.")
 
 
+@pytest.mark.parametrize(("thought_tokens", "count"), [(0, 0), (120, 1)])
+def test_thoughts_of_a_model_that_was_switched_off_are_noted(thought_tokens: int, count: int) -> None:
+    setting = Setting(dataset="strongreject", strategy={"name": "no-think"})
+    rows = [replace(sample(setting, i, 0, False, "c", "ok"), thought_tokens=thought_tokens) for i in range(30)]
+    found = notes(summarise(count_samples(rows), [setting], [(JUDGE, "response")]))
+    assert len(found) == count
+    assert all("no-think greedy K=1: the responses have 120 tokens of thought on average" in note for note in found)
+
+
 def test_absent_rows_are_noted() -> None:
     metrics = metrics_of(GREEDY, 30, expected=250)
     assert notes(metrics)[0].endswith("compat=paper greedy K=1: only 30 of 250 rows are there.")
