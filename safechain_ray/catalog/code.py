@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,9 @@ from safechain_ray.errors import InputError, first_line
 
 _folders: set[Path] = set()
 """Folders of catalog files that modules were imported from."""
+
+_loaded: dict[str, Any] = {}
+"""The objects that entries name, by the entry and its place."""
 
 
 def is_code(reference: str) -> bool:
@@ -48,7 +52,13 @@ def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
             f"{where}: module {module_name!r} has no class or function {name!r}; it has {public}. Fix: correct "
             f"{reference!r}."
         )
+    _loaded[where] = found
     return found
+
+
+def loaded_code() -> Mapping[str, Any]:
+    """The objects loaded so far, by entry and place, as messages name them."""
+    return _loaded
 
 
 def modules_of_catalogs() -> tuple[ModuleType, ...]:

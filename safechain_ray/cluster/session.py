@@ -23,13 +23,13 @@ import psutil
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError, RayTaskError
 
-from safechain_ray.catalog.code import modules_of_catalogs
+from safechain_ray.catalog.code import loaded_code, modules_of_catalogs
 from safechain_ray.cluster.nodes import gpus_of_kind, memory_of_type, read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
 from safechain_ray.engines.gpus import GIB, gpus_of_this_process, read_gpus, smallest_memory
 from safechain_ray.engines.vllm_environment import EnginePackage, installed_engine_package
-from safechain_ray.errors import SafechainError
+from safechain_ray.errors import InputError, SafechainError, first_line
 
 LOCAL_LOGICAL_CPUS = 16
 """A local Ray counts tasks, not cores: on a laptop of two cores, two engines would leave no CPU for the stream."""
@@ -114,11 +114,22 @@ def ray_session(address: str | None, report: Callable[[str], None] | None = None
 
 
 def pickle_catalog_code_by_value() -> None:
-    """Send the code of users' catalogs with the objects that use it: other nodes have no such files."""
-    from ray.cloudpickle import register_pickle_by_value
+    """Send the code of users' catalogs with the objects that use it: other nodes have no such files.
+
+    Raises InputError for code that can't be pickled, before an engine loads.
+    """
+    from ray import cloudpickle
 
     for module in modules_of_catalogs():
-        register_pickle_by_value(module)
+        cloudpickle.register_pickle_by_value(module)
+    for where, code in loaded_code().items():
+        try:
+            cloudpickle.dumps(code)
+        except Exception as error:  # an object of the user's module may raise anything
+            raise InputError(
+                f"{where}: the code can't be sent to workers: {type(error).__name__}: {first_line(error)}. Fix: make "
+                "locks, files and connections in the class, not at the top of the module."
+            ) from error
 
 
 def _log_folder() -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,6 +70,7 @@ def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
         return folder
 
     monkeypatch.setattr(catalog.code, "_folders", set())
+    monkeypatch.setattr(catalog.code, "_loaded", {})
     yield write
     sources._read_all.cache_clear()
     for name in {"lengths", "shared_words", "brief", "broken", "json_words"} & (set(sys.modules) - before):
@@ -180,6 +182,19 @@ def test_a_judge_of_the_users_code_judges_and_is_sent_to_nodes_without_its_files
         [sys.executable, "-c", elsewhere], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     assert ran.stdout.split() == ["True", "False"]
+
+
+def test_code_that_cannot_be_sent_to_workers_is_refused_before_an_engine_loads(use: Use) -> None:
+    from safechain_ray.cluster.session import pickle_catalog_code_by_value
+
+    locked = LENGTHS + "\nimport threading\nLOCK = threading.Lock()\nclass Locked(Longest):\n    lock = LOCK\n"
+    folder = use(
+        judges_yaml="judges:\n  mine: {kind: 'lengths:Locked'}\n", lengths_py=locked, shared_words_py="LIMIT = 5\n"
+    )
+    builder(catalog.judges()["mine"])
+    place = re.escape(f"judges.mine ({folder}/judges.yaml, line 2): the code can't be sent to workers")
+    with pytest.raises(InputError, match=place + ".*pickle.*Fix: make locks"):
+        pickle_catalog_code_by_value()
 
 
 @pytest.mark.parametrize(
