@@ -33,7 +33,7 @@ from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import as_stored
 from safechain_ray.runs.resolve_model import UNMARKED_OF_FAMILIES
 from safechain_ray.runs.run_manifest import measure_and_write
-from safechain_ray.runs.workload import Remaining, Workload
+from safechain_ray.runs.workload import Remaining, ShowCounts, Workload
 from safechain_ray.runs.workload import run as run_workload
 from safechain_ray.types import (
     IMPORTED,
@@ -138,25 +138,27 @@ class ImportWorkload(Workload[Imported]):
             len(completed),
             plan=lambda _: Plan(()),
             streams=lambda *_: iter(()),
-            without_cluster=lambda: self._write(folder, completed),
+            without_cluster=lambda show: self._write(folder, completed, show),
         )
 
-    def _write(self, folder: RunFolder, completed: set[str]) -> int:
-        """Write the samples that are not completed. Returns their number.
+    def _write(self, folder: RunFolder, completed: set[str], show: ShowCounts) -> int:
+        """Write the samples that are not completed, and show the counts of each file. Returns their number.
 
         Files of a source that changed while it was read are deleted.
         """
         write, before = BlockWriter(folder.samples), set(folder.samples.list_files(".parquet"))
-        written = 0
+        counts = Counter[str]()
         try:
             for block in _blocks(each for each in self._samples() if each.sample_id not in completed):
                 write(samples_table(block))
-                written += len(block)
+                counts.update(sample.outcome for sample in block)
+                counts["rows"] += len(block)
+                show(dict(counts))
         except InputError:
             for name in {*folder.samples.list_files(".parquet")} - before:
                 folder.samples.delete(name)
             raise
-        return written
+        return counts["rows"]
 
     def _sample_ids(self) -> Iterator[str]:
         for prompt_id, responses in self.responses.responses.items():
@@ -286,6 +288,7 @@ def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:
     Example:
         import_responses(ImportConfig(source="mine.jsonl", output="runs/mine", model="R1-7B"), reporter)
     """
+    reporter.report("Reading all rows once, before the first one is written …")
     return run_workload(resolve_import(config), reporter, _no_engine)
 
 

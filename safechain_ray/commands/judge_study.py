@@ -34,7 +34,7 @@ from safechain_ray.runs.progress import RunReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import as_stored, judge_identity, resolve_judge
 from safechain_ray.runs.staged import StagedSamples, samples_waiting
-from safechain_ray.runs.workload import Remaining, Workload, run
+from safechain_ray.runs.workload import Remaining, ShowCounts, Workload, run
 from safechain_ray.storage import Folder
 from safechain_ray.types import Part, Sample, Verdict, VoteRule, samples_from_table, samples_table, short_hash
 
@@ -204,8 +204,9 @@ class StudyWorkload(Workload[StudyDone]):
             staged = StagedSamples(folder, len(samples), self.study.judges, source, parts=(part,))
             return staged.streams(plan, attempt)
 
-        def by_rules() -> int:
+        def by_rules(show: ShowCounts) -> int:
             _write_blocks(waiting, self.resources.block_rows, folder.samples, self.study.judges, part)
+            show({"rows": len(waiting)})
             return len(waiting)
 
         only_rules = all(judge.is_rule for judge in self.study.judges)

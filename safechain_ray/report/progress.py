@@ -190,7 +190,8 @@ def sentence(snapshot: Snapshot) -> str:
     )
     pools = "; ".join(f"{name}: {pool_state(snapshot.pools.get(name))}" for name in snapshot.stage.pools)
     return (
-        f"{_run_label(snapshot)}{done:,}/{snapshot.total:,} rows ({share:.0%}), {counts}, {speed(snapshot)}."
+        f"{_run_label(snapshot)}{done:,}/{snapshot.total:,} rows ({share:.0%}), {f'{counts}, ' if counts else ''}"
+        f"{speed(snapshot)}."
         f"{f' {pools}.' if pools else ''}"
     )
 

@@ -4,13 +4,15 @@
 command adds a subclass of `Workload` and nothing else, so that every command has attempts, versions, progress and cost.
 """
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 from safechain_ray.cluster.planner import ClusterView, Plan
+from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl
@@ -20,10 +22,11 @@ from safechain_ray.errors import SafechainError
 from safechain_ray.runs.attempt import Attempt, RowStream, RunContext, run_attempt
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
-from safechain_ray.runs.progress import RunReporter
+from safechain_ray.runs.progress import RunReporter, Snapshot, Throughput
 from safechain_ray.runs.record import RunRecord
 
 Result = TypeVar("Result")
+ShowCounts = Callable[[Mapping[str, int]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +34,15 @@ class Remaining:
     """The rows that earlier attempts left.
 
     `streams` yields one stream after the other: the next one may read the files of the one before.
-    `without_cluster` does the rows in this process and returns their number, where no engine is needed.
+    `without_cluster` does the rows in this process and returns their number, where no engine is needed. It calls its
+    argument with the counts of the rows so far (`writer.COMMITTED`).
     """
 
     total: int
     completed: int
     plan: Callable[[ClusterView], Plan]
     streams: Callable[[Plan, Attempt], Iterator[RowStream]]
-    without_cluster: Callable[[], int] | None = None
+    without_cluster: Callable[[ShowCounts], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def finish(
     if not opened.left:
         reporter.report(workload.all_completed(remaining.total))
     elif remaining.without_cluster is not None:
-        committed = _without_cluster(opened, remaining.without_cluster)
+        committed = _without_cluster(opened, remaining.without_cluster, reporter)
     else:
         if cluster_address(workload.resources.ray_address) is None:
             workload.check_machine()
@@ -166,13 +170,22 @@ def finish(
     return workload.measure(opened.folder, opened.record, committed)
 
 
-def _without_cluster(opened: OpenWorkload[Result], do_rows: Callable[[], int]) -> int:
+def _without_cluster(opened: OpenWorkload[Result], do_rows: Callable[[ShowCounts], int], reporter: RunReporter) -> int:
     """Do the rows in this process, as an attempt of the run."""
-    record = opened.record
-    record.started(Plan(()), ClusterView(()), opened.remaining.completed, opened.workload.command)
+    record, remaining = opened.record, opened.remaining
+    stage = Stage((), remaining.total, remaining.completed)
+    started, throughput = time.monotonic(), Throughput(time.monotonic)
+
+    def show(counts: Mapping[str, int]) -> None:
+        snapshot = Snapshot(stage, counts, {}, time.monotonic() - started, decisions=())
+        throughput.note(snapshot.committed_rows, 0)
+        record.progressed({}, snapshot.progress_record(throughput))
+        reporter.update(snapshot)
+
+    record.started(Plan(()), ClusterView(()), remaining.completed, opened.workload.command)
     status = "interrupted"
     try:
-        committed = do_rows()
+        committed = do_rows(show)
         status = "done"
     except Exception as error:
         status = f"failed: {error if isinstance(error, SafechainError) else repr(error)}"

@@ -13,8 +13,9 @@ from safechain_ray import catalog
 from safechain_ray.commands.import_responses import Imported, import_responses, resolve_import
 from safechain_ray.config import ImportConfig
 from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.report.progress import sentence
 from safechain_ray.report.tables import notes
-from safechain_ray.runs.progress import RecordingReporter
+from safechain_ray.runs.progress import RecordingReporter, Snapshot
 from safechain_ray.runs.workload import run
 
 ROWS: list[dict[str, Any]] = [
@@ -194,6 +195,21 @@ def test_labels_of_samples_without_that_part_are_missing(tmp_path: Path) -> None
         "no response to judge: outcome error",
     ]
     assert judge.failed == 0
+
+
+def test_each_file_of_an_import_is_shown_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safechain_ray.commands.import_responses.ROWS_A_FILE", 2)
+    rows = [{"prompt": f"q{number}", "response": "a"} for number in range(5)] + [{"prompt": "q5", "response": 7}]
+    seen: list[Snapshot] = []
+    config = ImportConfig(source=file_of(tmp_path, rows), output=str(tmp_path / "run"))
+    import_responses(config, RecordingReporter(seen.append))
+    assert [(each.done, each.total, each.committed.get("error", 0)) for each in seen] == [
+        (2, 6, 0),
+        (4, 6, 0),
+        (6, 6, 1),
+    ]
+    assert sentence(seen[-1]).startswith("6/6 rows (100%), 1 errors, 0:00 so far")
+    assert sentence(seen[0]).startswith("2/6 rows (33%), 0:00 so far")
 
 
 def test_an_import_is_an_attempt_of_its_run(tmp_path: Path) -> None:

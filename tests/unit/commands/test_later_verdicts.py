@@ -53,7 +53,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
 
     def remaining(passes: Sequence[JudgePass], total: int, *arguments: Any) -> Remaining:
         found.extend(tuple(sorted(each.waiting)) for each in passes)
-        return replace(actual(passes, total, *arguments), without_cluster=lambda: 0)
+        return replace(actual(passes, total, *arguments), without_cluster=lambda show: 0)
 
     monkeypatch.setattr(judge_command, "remaining_passes", remaining)
     return found
