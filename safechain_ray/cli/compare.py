@@ -23,7 +23,11 @@ Examples:
 
 @click.command(epilog=EXAMPLES)
 @click.argument("runs", nargs=-1, required=True, metavar="RUN [RUN]...")
-@click.option("--baseline", metavar="STRATEGY", help="Within one RUN: compare its other strategies with this one.")
+@click.option(
+    "--baseline",
+    metavar="STRATEGY",
+    help="Within one RUN: compare its other strategies with this one: a name, or 'NAME KEY=VALUE' as in tables.",
+)
 @click.option("--html", metavar="PATH", help="Write the comparison as an HTML page too, to a file or URI.")
 @paper_options
 @format_option

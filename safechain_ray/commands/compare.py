@@ -109,17 +109,20 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
 def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = None) -> Comparison:
     """Each setting of one run against the one with this strategy, on the same data set with the same sampling.
 
+    `strategy` is a strategy's name, or its label with options, for example `default enable_thinking=true`.
+
     Raises InputError for a folder without a finished run, and for a run without a setting to compare.
     """
     (run,) = _open_runs([uri])
     pairing = pair_strategies(run.run_manifest.settings, strategy)
-    known = sorted({setting.strategy.name for setting in run.run_manifest.settings})
+    strategies = [setting.strategy for setting in run.run_manifest.settings]
+    known = sorted({each.label for each in strategies})
     if len(known) == 1:
         raise InputError(
             f"{run.folder.folder} has one strategy, {known[0]}, so it has none to compare. Fix: evaluate several "
             "strategies in one run, or compare two runs."
         )
-    if strategy not in known:
+    if not any(strategy in (each.name, each.label) for each in strategies):
         raise InputError(
             f"Strategy {name_for_message(strategy)!r} is not in {run.folder.folder}. Its strategies: "
             f"{', '.join(known)}. Fix: give one of them with --baseline."
@@ -128,7 +131,7 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
         raise InputError(
             f"{run.folder.folder} has no setting to compare with strategy {strategy!r} on the same data set with the "
             f"same sampling. It has: {_listed(setting.setting_id for setting in run.run_manifest.settings)}. "
-            "Fix: give another --baseline, or evaluate several strategies in one run."
+            f"Fix: give another --baseline ({', '.join(known)}), or evaluate several strategies in one run."
         )
     compared = _compared(pairing, run, run, stand_ins)
     return Comparison(

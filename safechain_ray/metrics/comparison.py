@@ -209,13 +209,16 @@ def pair_runs(first: Sequence[Setting], second: Sequence[Setting]) -> Pairing:
 def pair_strategies(settings: Sequence[Setting], baseline: str) -> Pairing:
     """Pair each setting of another strategy with that of strategy `baseline` on its data set, sampling and K.
 
-    If the baseline has several settings with different options there, the setting has no pair.
+    `baseline` is a label (`default enable_thinking=true`), or the name of a strategy. A name that is a label too means
+    the strategy without options. If a name has several settings with different options there, the setting has no pair.
     """
-    bases = _by(_without_strategy, [setting for setting in settings if setting.strategy.name == baseline])
+    labelled = [setting for setting in settings if setting.strategy.label == baseline]
+    baselines = labelled or [setting for setting in settings if setting.strategy.name == baseline]
+    bases = _by(_without_strategy, baselines)
     pairs: list[tuple[Setting, Setting]] = []
     alone: list[Setting] = []
     for setting in settings:
-        if setting.strategy.name == baseline:
+        if setting in baselines:
             continue
         possible = bases.get(_without_strategy(setting), [])
         if len(possible) == 1:

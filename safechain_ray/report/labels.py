@@ -28,7 +28,7 @@ def setting_label(setting: SettingFacts | Setting, common: Container[str] = ()) 
     """
     plain = _plain(setting)
     drawn = [words for key, words in _sampling_words(plain).items() if key not in common]
-    return printable(" ".join([plain.dataset, plain.strategy.name, *plain.strategy.words, *drawn]))
+    return printable(" ".join([plain.dataset, plain.strategy.label, *drawn]))
 
 
 def common_sampling(settings: Sequence[SettingFacts | Setting]) -> dict[str, str]:

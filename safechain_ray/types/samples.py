@@ -220,6 +220,11 @@ class StrategySpec(StrictNumbers):
             f"{key}={json_text(value)}" for key, value in (self.template_kwargs | self.extra_body).items()
         ]
 
+    @property
+    def label(self) -> str:
+        """Name and words, for example `default enable_thinking=false`. Equal strategies alone have equal labels."""
+        return " ".join([self.name, *self.words])
+
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Include the short forms in the JSON schema."""

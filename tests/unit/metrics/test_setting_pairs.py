@@ -55,4 +55,14 @@ def test_strategies_are_held_against_the_baseline_on_the_same_data_with_the_same
 
 def test_a_baseline_that_stands_there_twice_is_not_chosen_from() -> None:
     paper = setting(strategy={"name": "morethink", "compat": "paper"})
-    assert pair_strategies([setting(strategy="morethink"), paper, GREEDY], "morethink").alone_second == (GREEDY,)
+    other = setting(strategy={"name": "morethink", "max_rounds": 3})
+    assert pair_strategies([other, paper, GREEDY], "morethink").alone_second == (GREEDY,)
+
+
+def test_settings_of_one_strategy_differ_by_their_labels() -> None:
+    on, off = (
+        setting(strategy={"name": "default", "template_kwargs": {"enable_thinking": value}}) for value in (True, False)
+    )
+    assert pair_strategies([on, off], "default enable_thinking=true").pairs == ((on, off),)
+    assert pair_strategies([GREEDY, on, off], "default").pairs == ((GREEDY, on), (GREEDY, off))
+    assert pair_strategies([on, off], "default") == Pairing((), ())
