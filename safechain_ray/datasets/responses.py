@@ -78,6 +78,8 @@ class RowResponses:
 def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) -> ResponseColumns:
     """`given`, with common names for the prompt, the response, the thought or the chat that no flag names.
 
+    A set of thoughts alone has no response column; its thought column is given.
+
     Raises:
         InputError: A given column does not exist. There is no common name, or there are several.
     """
@@ -87,9 +89,10 @@ def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) ->
     found = {kind: [column for column in columns if column.lower() in names] for kind, names in NAMES.items()}
     if given.messages is not None or (given.prompt is None and given.response is None and _is_chat(found)):
         return replace(given, messages=given.messages or found["messages"][0])
-    chosen = {
-        kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in ("prompt", "response")
-    }
+    kinds = ["prompt", "response"]
+    if given.thought is not None and given.response is None and not found["response"]:
+        kinds.remove("response")
+    chosen = {kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in kinds}
     thought = given.thought or next(iter(found["thought"]), None)
     return replace(given, **chosen, thought=thought)
 

@@ -286,6 +286,51 @@ def test_a_set_of_the_catalog_with_other_rows_is_refused(
         resolve_import(ImportConfig(source="lrm-safety-eval"))
 
 
+CHAT = [
+    {"role": "user", "content": "Q"},
+    {"role": "assistant", "content": "<think>\nThought.\n</think>\n\nAnswer."},
+]
+LABELLED_SETS = {
+    "qwen3guard-test": (
+        [{"unique_id": "a", "message": CHAT, "label": label} for label in ("Safe", "Unsafe")],
+        [("response", False, "Answer."), ("response", True, "Answer.")],
+    ),
+    "reasoningshield-test": (
+        [
+            {"index": 1, "query": "Q", "model_thinking": "Thought.", "class": "Safe", "human_majority": level}
+            for level in (0.0, 0.5, 1.0)
+        ],
+        [("thought", False, ""), ("thought", True, ""), ("thought", True, "")],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LABELLED_SETS)
+def test_a_labelled_set_of_the_catalog_is_imported_with_what_its_labels_are_about(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, expected = LABELLED_SETS[name]
+    source = file_of(tmp_path, rows)
+    entry = catalog.responses()[name]
+    of_shape = {"kind": "file", "source": source, "revision": None, "config": None, "split": None, "rows": len(rows)}
+    monkeypatch.setattr(catalog, "responses", lambda: {name: entry.model_copy(update=of_shape)})
+    import_responses(ImportConfig(source=name, output=str(tmp_path / "run")), RecordingReporter())
+    samples = samples_of(tmp_path)
+    assert [(row["verdicts"][0]["part"], row["verdicts"][0]["unsafe"], row["answer"]) for row in samples] == expected
+    assert {row["thought"] for row in samples} == {"Thought."}
+
+
+def test_thoughts_without_responses_are_imported_where_their_column_is_named(tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "reasoning": "Hm."}]
+    with pytest.raises(InputError, match="no column of responses"):
+        imported(tmp_path, rows)
+    done = imported(tmp_path, rows, thought_column="reasoning")
+    assert [(row["thought"], row["answer"], row["outcome"]) for row in samples_of(tmp_path)] == [
+        ("Hm.", "", "truncated")
+    ]
+    assert done.metrics.errors == 0
+
+
 @pytest.mark.parametrize(
     ("keys", "benign"),
     [
