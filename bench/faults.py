@@ -32,12 +32,12 @@ MODEL, GUARD = "package://demo-reasoner", "package://demo-guard"
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What befalls a run once half of its rows are committed, or by what its engines do.
+    """A fault that happens when half of a run's rows are committed, or that its engines cause.
 
-    `like` is the fault that it is held against: the same run without one. `judged` runs have a judge with a pool, so
-    that model and judge have a node each; those `in_store` write to a real S3 server; those `autoscaled` begin without
-    a node, and end without any. An `earlier_driver` is killed halfway before the one that is measured starts; an
-    `other_driver` comes halfway, and has to be refused.
+    `like` is the row that it is compared with: the same run without a fault. `judged` runs have a judge with a pool, so
+    that model and judge have a node each. Those `in_store` write to a real S3 server. Those `autoscaled` begin and end
+    without a node. An `earlier_driver` is killed halfway before the measured one starts. An `other_driver` starts
+    halfway, and must be refused.
     """
 
     halfway: Callable[[Scene], None] = lambda scene: None

@@ -47,8 +47,8 @@ class Spread:
 def in_new_process(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
     """Call a function of a module in a fresh process, so that no run inherits memory, imports or a Ray.
 
-    Ray gives its workers, and with them the engines, the lowest priority but four (`nice` 15); here they get the usual
-    one, so that other processes of the machine take as much from a pipeline as from what it is compared with.
+    Ray gives its workers, and with them the engines, a low priority (`nice` 15). Here they get the usual one. Other
+    processes of the machine then slow both sides of a comparison equally.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - the name is Ray's
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:

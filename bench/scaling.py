@@ -127,9 +127,9 @@ def main(
 ) -> None:
     """Scaling: engines that wait 1 s a request, 16 requests at a time each, refusal-match as the judge.
 
-    The ratio is rows/s over replicas x 16, what engines would do that never wait for a row (target: 0.9 or more while
-    the machine, which carries all nodes, has a core to spare). The driver schedules blocks in one thread: its processor
-    time a block says at how many blocks a second it is full, and so at how many replicas of a given speed a run bends.
+    The ratio is rows/s over replicas x 16, the rate of engines that never wait for a row. The target is 0.9 or more
+    while the machine, which runs all nodes, has a free core. The driver schedules blocks in one thread. Its processor
+    time for each block gives the number of blocks per second, and so of replicas, at which it saturates.
     """
     console = wide_console()
     show_machine(console)

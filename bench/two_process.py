@@ -173,8 +173,8 @@ def main(scripted: bool, prompts: Path | None, runs: int, **task: Any) -> None:
     """End to end: safechain-ray evaluate against generating everything, saving, then loading a judge for everything.
 
     Every process counts from its start to its end: imports, Ray, engine starts, metrics. The target is a ratio of 0.9
-    or less. With --scripted: generation, judging and both at once with engines whose time is waiting, from the first
-    request to the last commit; the target is both / max(generation, judging) of 1.1 or less.
+    or less. --scripted measures generation, judging and both at once, with engines that only wait. It counts from the
+    first request to the last commit. Its target is both / max(generation, judging) of 1.1 or less.
     """
     console = wide_console()
     show_machine(console)

@@ -1,7 +1,7 @@
 """Fine-grained analysis of a whole run (`analysis.json`), and its curves of safety over the number of samples.
 
-For each setting it has thoughts against answers, lengths, curves over the number of samples, outcomes by verdict (a
-truncated thought has no answer), and over-refusal: refusal rates on benign prompts and on all others.
+For each setting it has thoughts against answers, lengths, and curves over the number of samples. It also has outcomes
+by verdict (a truncated thought has no answer), and over-refusal: refusal rates on benign prompts and on all others.
 
 A curve has Safe@k and ConsSafe@k as functions of k: the expected result with fewer samples of each prompt than K.
 """

@@ -113,9 +113,13 @@ class MathEquality:
 def final_answer(response: str) -> str | None:
     r"""The answer that a response ends with, None without one.
 
-    This is the content of the last `\boxed{}` (or `\fbox{}`). Without a box it is the text after the last "answer is"
-    or "answer:" (Minerva, arXiv:2206.14858), else the text after the last `####` (GSM8K, arXiv:2110.14168), else the
-    last number, as in the flexible-extract filter of lm-evaluation-harness for GSM8K. The running time is linear.
+    This is the content of the last `\boxed{}` (or `\fbox{}`). Without a box it is the first of these that exists:
+
+    1. the text after the last "answer is" or "answer:" (Minerva, arXiv:2206.14858)
+    2. the text after the last `####` (GSM8K, arXiv:2110.14168)
+    3. the last number, as in the flexible-extract filter of lm-evaluation-harness for GSM8K
+
+    The running time is linear.
 
     A denied answer does not count: in "The answer is not 17. It is 18." the answer is the correction after the denial
     ("it is", "but"), else the statement before it. A number right after "not" is never the last number.

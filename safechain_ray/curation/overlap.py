@@ -41,8 +41,9 @@ WORDS_A_CHARACTER = (
     ),
     (1 / 4, ((0x0E01, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF))),
 )
-"""Scripts without blanks, by code points, with the words per character: a Chinese or Japanese word has about one and a
-half characters, a word of Thai, Lao, Burmese or Khmer about four.
+"""Scripts without blanks, by code points, with the words per character.
+
+A Chinese or Japanese word has about one and a half characters, a word of Thai, Lao, Burmese or Khmer about four.
 """
 
 _WORD = re.compile(r"\w+")

@@ -1,8 +1,8 @@
 """Reader of a data set on the Hugging Face hub, in a folder of the hub's layout, or written by `save_to_disk`.
 
 The `datasets` library lists the files of a config and a split. The files are then read like single files, because the
-library's own readers change values: pandas reads the id 007 as 7.0 and the prompt NA as missing, and Arrow's JSON
-reader converts texts to timestamps. The library reads only formats that this project can't read.
+library's own readers change values. For example, pandas reads the id 007 as 7.0 and the prompt NA as missing, and
+Arrow's JSON reader converts texts to timestamps. The library reads only formats that this project can't read.
 """
 
 import re

@@ -26,7 +26,7 @@ class Options(StrategyOptions):
 class EvalPlus:
     """Writes the start of the answer, so that a reasoning model answers without a thought.
 
-    The opening tag that a chat template puts at the end of the prompt is removed: EvalPlus renders an assistant turn
+    The opening tag that a chat template puts at the end of the prompt is removed. EvalPlus renders an assistant turn
     with the prefix, and such a turn has no thought. EvalPlus passes the rendered text to vLLM, whose tokenizer adds BOS
     before the template's BOS. So does this strategy.
     """

@@ -1,7 +1,7 @@
 """Preference judge: which of two responses to one prompt is better, decided twice with the positions swapped.
 
 Responses are untrusted text. They are enclosed by marks with a hash of all judged text, so that no response can write
-its own end mark, and control tokens of chat formats in them are broken up. A model may still follow instructions in a
+its own end mark. Control tokens of chat formats in them are broken up. A model may still follow instructions in a
 response (prompt injection). If that changes the decision in one position only, the swap makes it a tie.
 """
 

@@ -53,8 +53,8 @@ def bootstrap(
 ) -> tuple[float, float] | None:
     """Percentile interval of a statistic of units (prompts, rows) drawn with replacement.
 
-    Equal units share a cell: `cells` are the numbers of units per cell, and a resample is one multinomial draw over the
-    cells, which is equivalent to drawing units one by one. `statistic` maps weights of shape (resamples, cells) to
+    Equal units share a cell, and `cells` are the numbers of units per cell. A resample is one multinomial draw over the
+    cells. It is equivalent to drawing units one by one. `statistic` maps weights of shape (resamples, cells) to
     (resamples,), with NaN for undefined values, which are dropped. Returns None if all are undefined.
     """
     sizes = np.asarray(cells, dtype=np.int64)

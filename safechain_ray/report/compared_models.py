@@ -81,7 +81,7 @@ def models_table(
 ) -> Table:
     """The paper's table of tuned models, transposed: a column a model, a row a benchmark or a setting with its judge.
 
-    `published_as` maps a data set of ours to the published one that it replaces; `published_legend` ends the caption;
+    `published_as` maps a data set of ours to the published one that it replaces. `published_legend` ends the caption.
     `styles` are the styles of published benchmarks that do not use the default one.
     """
     models = list(dict.fromkeys([*safety_of, *grades_of]))

@@ -49,8 +49,8 @@ WORKER_GIGABYTES = 2.0
 def pool_needs(run: ResolvedRun, resources: ResourcesConfig, view: ClusterView) -> list[PoolNeeds]:
     """The pools of a run, the model's first: its engines, and a worker for each endpoint that judges.
 
-    On GPUs the model gets as many replicas as fit and have work; on CPUs a second one would only share the first
-    one's cores, so it must be asked for.
+    On GPUs the model gets as many replicas as fit and have work. On CPUs it gets one unless more are set, because a
+    second one would share the first one's cores.
     """
     tokens = longest_request(run)
     judges = judge_needs(run.judges, resources, view, tokens, rows=len(run.sample_specs), parts=len(run.parts))

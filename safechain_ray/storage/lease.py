@@ -7,7 +7,7 @@ duration of the lease means a dead driver, and the second driver replaces the le
 compared. A driver of this machine whose process has ended is detected at once.
 
 Guarantees:
-1. At most one driver believes that it owns the folder, except for up to one renewal interval: pyarrow has no
+1. At most one driver believes that it owns the folder, except for up to one renewal interval. pyarrow has no
    conditional write for object stores, so a driver writes its token and reads it back after a delay. Of two drivers
    that start together, the later writer keeps the lease. If the earlier driver read back too soon (a write took longer
    than the delay), it finds the other token at its next renewal and ends.

@@ -4,7 +4,7 @@ Credentials come from the usual chains: AWS_* variables, profiles (AWS_PROFILE) 
 GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine for gs://. An s3:// URI may contain credentials, but the
 environment is the better place.
 
-Names from a bucket, a run's folder or a data set are validated before they become part of a path: a record that others
+Names from a bucket, a run's folder or a data set are validated before they become part of a path. A record that others
 may write can contain `/etc/passwd` or `../../x`, which would lead out of the folder.
 """
 

@@ -37,11 +37,11 @@ def read_tags(text: str, tags: ThinkingTags) -> TaggedText:
 
     1. An opening tag counts only at the start of the text, after blanks. A repeated opening tag is dropped.
     2. After an opening tag the first closing tag ends the thought.
-    3. Without an opening tag the first closing tag ends the thought at the start or the end of a line, or where it is
-       glued to the text on both sides. Otherwise the text mentions the tag in prose, and the whole text is the answer.
+    3. Without an opening tag the first closing tag ends the thought in two places: at the start or the end of a line,
+       and glued to the text on both sides. Otherwise it is prose, and the whole text is the answer.
     4. A glued closing tag inside quotes, brackets or a code span is prose too.
-    5. An opening tag later in the text makes the closing tag prose where the two form a pair: on one line, or with the
-       opening tag at the start or the end of a line. Otherwise a blank beside the closing tag makes it prose.
+    5. An opening tag later in the text may form a pair with the closing tag: on one line, or at the start or the end
+       of a line. The closing tag is prose then. Otherwise a blank beside the closing tag makes it prose.
     6. Closing tags that directly follow the first one are dropped.
 
     Example:

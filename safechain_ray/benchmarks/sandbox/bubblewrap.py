@@ -1,10 +1,14 @@
 """Sandbox construction: limits of a program, bubblewrap's command line and mounts, and a filter of system calls.
 
 Only Python's own files are mounted. The seccomp filter (Linux, seccomp(2), in the kernel's BPF) closes gaps of
-namespaces and rlimits: memory that counts for no process (System V shared memory, memfd), sockets outside network
-namespaces (vsock reaches the host of a virtual machine), nested namespaces, and rarely used parts of the kernel with
-most of its vulnerabilities (io_uring, bpf, keyrings, userfaultfd, perf). System call numbers are those of the
-kernel's asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
+namespaces and rlimits:
+
+- memory that counts for no process (System V shared memory, memfd)
+- sockets outside network namespaces (vsock reaches the host of a virtual machine)
+- nested namespaces
+- rarely used parts of the kernel with most of its vulnerabilities (io_uring, bpf, keyrings, userfaultfd, perf)
+
+System call numbers are those of the kernel's asm/unistd_64.h (x86_64) and asm-generic/unistd.h (aarch64).
 
 `Limits`, `Program` and `Ran` belong to every sandbox backend.
 """

@@ -1,7 +1,7 @@
 """Actor pools of a running stream: their actors, their sizes, and the blocks in flight of each actor.
 
 The model's pool is identified by its position. Each pool is declared in the DataContext of its data set when it is
-added to the stream, and Ray Data keeps this order: the topology is built from the source on, and the optimizer never
+added to the stream. Ray Data keeps this order: it builds the topology from the source on, and the optimizer never
 fuses two actor pools. The alternatives need more private names: `map_batches` has no name for an operator, display
 names contain those of fused operators, and labels (`_labels`) are a private option in `_ray_remote_args`.
 """

@@ -33,8 +33,8 @@ class CrashRecord:
     def max_group(self, max_deaths: int) -> int:
         """How many rows an engine may decode together, this row included.
 
-        The group shrinks by the same factor at each crash, so that a row is alone at crash number `max_deaths` for any
-        size of the first group: 512 rows, then 22, then 1 for three crashes.
+        The group shrinks by the same factor at each crash. For any size of the first group, a row is alone at crash
+        number `max_deaths`: 512 rows, then 22, then 1 for three crashes.
         """
         left = max_deaths - self.deaths
         return max(1, int(self.group ** ((left - 1) / left))) if left > 1 else 1

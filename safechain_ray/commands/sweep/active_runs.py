@@ -143,7 +143,7 @@ LOADING_SECONDS = 60.0
 def shared_pools(runs: Sequence[OpenRun], view: ClusterView) -> tuple[PlannedPool, ...]:
     """The pools of the judges' engines that run for the whole sweep, beside the models.
 
-    Empty if a single run is left, and if one of the models does not fit beside the judges: each run then plans its own
+    Empty if a single run is left, and if one of the models does not fit beside the judges. Each run then plans its own
     judges, one engine after the other if necessary.
     """
     first = runs[0]
