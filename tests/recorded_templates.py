@@ -13,9 +13,12 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
+from safechain_ray.catalog import families, models
 from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.doctor.all_models import ModelReport, Tokenizers, examine_all_models
+from safechain_ray.commands.doctor.model import check_model_prompt
+from safechain_ray.commands.doctor.thinking import check_parser
 from tools.record_templates import RECORDS, tokenizer_of
 
 NO_COPY = "no public copy of its chat template was found"
@@ -48,6 +51,7 @@ class Record:
     tokens: Mapping[str, Any]
     reads: tuple[str, ...] | None
     renderings: tuple[Mapping[str, Any], ...]
+    tokens_from: str
     family: str | None = None
     note: str = ""
 
@@ -93,6 +97,51 @@ class RecordedTokenizers(Tokenizers):
 def recorded_reports() -> tuple[ModelReport, ...]:
     """The reports about all entries of the built-in catalog, against records."""
     return tuple(examine_all_models(RecordedTokenizers()))
+
+
+def report_of(record: Record) -> ModelReport:
+    """The report about a recorded template against its family. Raises KeyError for a guard's."""
+    family, subject = families()[record.family or ""], Subject(record.model)
+    findings = (*check_parser(subject, family), *check_model_prompt(subject, record.tokenizer(), family, None))
+    return ModelReport(record.model, family.name, findings)
+
+
+def table_of_records() -> list[str]:
+    """Rows of the table in docs/chat-templates.md: one for each recorded template of a model, by family."""
+    of_models = [record for record in records().values() if record.family is not None]
+    return [_row(record) for record in sorted(of_models, key=lambda record: (record.family, record.name))]
+
+
+def _row(record: Record) -> str:
+    report = report_of(record)
+    opened = "the model" if report.thought == "none" else "the template"
+    if families()[report.family].tags is None:
+        opened = "no tags"
+    checks = {finding.check for finding in report.findings if finding.status == "ok"}
+    verified = [name for name, status in report.summary().items() if status == "ok" and name != "switch"]
+    verified += [name for name in ("switch", "efforts") if name in checks]
+    if record.tokens_from.startswith("not verified"):
+        verified.remove("tags")
+    entries = [name for name, entry in models().items() if entry.source in record.models]
+    revision = record.source["revision"]
+    at = revision if " " in revision else f"at {revision[:7]}"
+    cells = (
+        record.model,
+        f"`{report.family}`",
+        ", ".join(entries) or "-",
+        opened,
+        ", ".join(verified),
+        f"{record.source['repository']} {at}, {record.source['path']}",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table_of_unverified() -> list[str]:
+    """Rows of the table of entries without a record, by reason."""
+    reasons = dict.fromkeys(NOT_RECORDED.values())
+    return [
+        f"| {', '.join(name for name, why in NOT_RECORDED.items() if why == reason)} | {reason} |" for reason in reasons
+    ]
 
 
 def _key(turns: Any, arguments: Mapping[str, Any]) -> str:

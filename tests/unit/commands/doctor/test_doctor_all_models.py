@@ -1,6 +1,7 @@
 """All models of the catalog against records of their chat templates; failures of `doctor --all-models`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,18 @@ from safechain_ray.commands.doctor.all_models import (
     unverified_by_reason,
 )
 from safechain_ray.commands.doctor.judge import check_judge_prompt
-from safechain_ray.commands.doctor.model import check_model_prompt
-from safechain_ray.commands.doctor.thinking import check_parser
-from tests.recorded_templates import NOT_RECORDED, RecordedTokenizers, recorded_reports, records
+from safechain_ray.commands.doctor.thinking import parsers_of_vllm
+from tests.recorded_templates import (
+    NOT_RECORDED,
+    RecordedTokenizers,
+    recorded_reports,
+    records,
+    report_of,
+    table_of_records,
+    table_of_unverified,
+)
 
+WITH_VLLM = pytest.mark.skipif(parsers_of_vllm() is None, reason="vLLM is not installed")
 FAMILY_RECORDS = [record for record in records().values() if record.family is not None]
 
 # Where a run's thought begins: the template writes the opening tag, or the model does.
@@ -64,10 +73,15 @@ def test_each_template_opens_the_thought_or_leaves_it_to_the_model(reports: dict
 @pytest.mark.parametrize("record", FAMILY_RECORDS, ids=lambda record: record.name)
 def test_every_recorded_template_agrees_with_its_family(record: Any) -> None:
     """Those of models without an entry too: Gemma 4, Kimi K2, DeepSeek V4, and R1's older one."""
-    family = catalog.families()[record.family]
-    subject = Subject(record.name)
-    assert complaints(check_model_prompt(subject, record.tokenizer(), family, None)) == []
-    assert complaints(check_parser(subject, family)) == []
+    assert complaints(report_of(record).findings) == []
+
+
+@WITH_VLLM
+def test_the_page_on_chat_templates_has_these_results() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "chat-templates.md").read_text(encoding="utf-8")
+    _, models, unverified = page.split("\n## ")[:3]
+    assert [line for line in models.splitlines() if line.startswith("| ")][1:] == table_of_records()
+    assert [line for line in unverified.splitlines() if line.startswith("| ")][1:] == table_of_unverified()
 
 
 def test_guards_with_a_recorded_template_get_request_thought_and_answer_whole() -> None:
@@ -160,6 +174,7 @@ def test_an_error_that_nobody_foresaw_is_a_finding(monkeypatch: pytest.MonkeyPat
     }
 
 
+@WITH_VLLM
 def test_an_unverified_entry_still_shows_that_vllm_has_its_parser() -> None:
     report = next(report for report in examine_all_models(RecordedTokenizers()) if report.model == "Qwen3-4B-SafeRL")
     unknown = dict.fromkeys(("template", "tags", "prefill", "switch"), "not checked")
