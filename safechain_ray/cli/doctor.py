@@ -164,11 +164,11 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 def doctor(
     *, as_json: bool, all_models: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any
 ) -> None:
-    """Check a model, judges and output, all models of the catalog, or this installation.
+    """Check models, judges, an output, or this installation.
 
     Needs no GPU and no weights. Reports for each check whether it is ok, doubtful (warning), failed or could not be
     done here, and the fix.
-    --all-models downloads tokenizers from the hub, and nothing where the hub can't be reached.
+    Of the models of --all-models only tokenizers are downloaded (docs/chat-templates.md).
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
 
