@@ -64,6 +64,11 @@ class Family(BaseModel):
         exclude_if=lambda skips: skips,
         description="False: the tags are special tokens, which the engine would leave out of the text",
     )
+    tags_are_text: bool = Field(
+        False,
+        exclude=True,  # only `doctor` reads it
+        description="the tags are ordinary text of several tokens, not tokens of the vocabulary",
+    )
     reasoning_parser: str | None = Field(
         None,
         exclude_if=lambda parser: parser is None,

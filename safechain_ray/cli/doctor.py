@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from safechain_ray.cli.common import DONE, FAILED, output_options
 from safechain_ray.cli.options import (
@@ -57,6 +57,49 @@ def render_findings(findings: Sequence[Finding], console: Console) -> None:
     console.print(f"{len(findings)} checks: {counts}.", highlight=False)
 
 
+def reports_summary(reports: Sequence[Any]) -> dict[str, Any]:
+    """The reports of `--all-models` as JSON: the findings, a row for each model, and the unverified ones by reason."""
+    from safechain_ray.commands.doctor.all_models import unverified_by_reason
+
+    rows = ({"model": each.model, "family": each.family, **each.summary(), "thought": each.thought} for each in reports)
+    return {
+        **findings_summary([finding for report in reports for finding in report.findings]),
+        "models": list(rows),
+        "not_verified": [asdict(group) for group in unverified_by_reason(reports)],
+    }
+
+
+def render_reports(reports: Sequence[Any], console: Console) -> None:
+    """One row a model; then each failed check and warning with its fix, and what could not be verified."""
+    from safechain_ray.commands.doctor.all_models import BEHIND_API, COLUMNS, unverified_by_reason
+
+    names = (Column(name, no_wrap=True) for name in ("model", "family"))
+    table = Table(*names, *COLUMNS, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for report in reports:
+        if report.unverified is None or report.unverified.detail != BEHIND_API:
+            table.add_row(escape(report.model), escape(report.family), *map(_cell, report.summary().values()))
+    console.print(table)
+    for finding in (finding for report in reports for finding in report.findings):
+        if finding.status in ("failed", "warning"):
+            name = f"{escape(finding.subject)}, {escape(finding.check)}"
+            console.print(f"[{COLOURS[finding.status]}]{finding.status}[/] {name}: {_found(finding)}", highlight=False)
+    groups = unverified_by_reason(reports)
+    for group in groups:
+        fix = f" [italic]Fix: {escape(group.fix)}.[/]" if group.fix else ""
+        models = escape(", ".join(group.models))
+        console.print(f"[bold]not verified[/], {escape(group.reason)}: {models}.{fix}", highlight=False)
+    failed = sum(any_failed(report.findings) for report in reports)
+    unverified = sum(len(group.models) for group in groups)
+    verified = sum(report.unverified is None and not any_failed(report.findings) for report in reports)
+    console.print(
+        f"{len(reports)} models: {verified} verified, {failed} failed, {unverified} not verified.", highlight=False
+    )
+
+
+def _cell(status: Status | None) -> str:
+    return "[dim]-[/]" if status is None else f"[{COLOURS[status]}]{'?' if status == 'not checked' else status}[/]"
+
+
 def _found(finding: Finding) -> str:
     detail = escape(finding.detail)
     return f"{detail}\n[italic]Fix: {escape(finding.fix)}.[/]" if finding.fix else detail
@@ -76,6 +119,7 @@ Examples:
   safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
   safechain-ray doctor --model R1-8B --gpu-memory 24 --set model.engine.context_length=20000
+  safechain-ray doctor --all-models --catalog mine.yaml
   safechain-ray doctor --gpu-check
 
 Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
@@ -102,6 +146,11 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
 @set_option("Set a key below model or judges.0. Repeatable.")
+@click.option(
+    "--all-models",
+    is_flag=True,
+    help="Check template, tags, prefills, switch and parser of all models of the catalog.",
+)
 @click.option("--gpu-check", is_flag=True, help="Test engines, a whole run and faults on this machine's GPU.")
 @click.option(
     "--device",
@@ -112,26 +161,46 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
     "--step", "steps", multiple=True, metavar="NAME", help="With --gpu-check: run only this step. Repeatable."
 )
 @output_options
-def doctor(*, as_json: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any) -> None:
-    """Check a model, judges and output, or this installation.
+def doctor(
+    *, as_json: bool, all_models: bool, gpu_check: bool, device: Any, steps: tuple[str, ...], **flags: Any
+) -> None:
+    """Check models, judges, an output, or this installation.
 
     Needs no GPU and no weights. Reports for each check whether it is ok, doubtful (warning), failed or could not be
     done here, and the fix.
+    Of the models of --all-models only tokenizers are downloaded (docs/chat-templates.md).
     --gpu-check takes about ten minutes on one 80 GB GPU, and needs no internet (docs/gpu.md).
     """
 
     if (device or steps) and not gpu_check:
         raise InputError("--device and --step belong to --gpu-check. Fix: add --gpu-check, or leave them out.")
-    if gpu_check and any(map(is_given, flags.values())):
+    if gpu_check and (all_models or any(map(is_given, flags.values()))):
         raise InputError(
             "--gpu-check takes no options but --device and --step. Fix: check models and outputs with a second command."
         )
+    if all_models and any(map(is_given, flags.values())):
+        raise InputError(
+            "--all-models takes no options but --catalog and --json. Fix: check one model with a second command."
+        )
+    if all_models:
+        _check_all_models(as_json)
     findings = _gpu_check(device or "cuda", steps) if gpu_check else _findings(**flags)
     if as_json:
         click.echo(json.dumps(findings_summary(findings), indent=2))
     else:
         render_findings(findings, Console())
     sys.exit(FAILED if any(finding.status == "failed" for finding in findings) else DONE)
+
+
+def _check_all_models(as_json: bool) -> NoReturn:
+    from safechain_ray.commands.doctor.all_models import examine_all_models
+
+    reports = list(examine_all_models())
+    if as_json:
+        click.echo(json.dumps(reports_summary(reports), indent=2))
+    else:
+        render_reports(reports, Console())
+    sys.exit(FAILED if any(any_failed(report.findings) for report in reports) else DONE)
 
 
 def _gpu_check(device: Device, names: tuple[str, ...]) -> list[Any]:

@@ -11,7 +11,6 @@ from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
-from safechain_ray.catalog.entries import MessageContent
 from safechain_ray.engines.gpus import (
     alone_on_gpu,
     failed_for_memory,
@@ -43,6 +42,7 @@ from safechain_ray.model_files import (
     arguments_read,
     check_template_limits,
     render_chat,
+    template_turns,
 )
 from safechain_ray.storage import redact
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, broken_up
@@ -127,13 +127,6 @@ def _report_loading(start: EngineStart) -> AbstractContextManager[None]:
     on_other_nodes = start.needs.weight_gigabytes * 1e9 if start.executor == "ray" else 0.0
     loaded = LoadedBytes(used_gpu_memory) if start.device == "cuda" else LoadedBytes()
     return loading_reported(start.on_counts, loaded, on_other_nodes)
-
-
-def template_turns(messages: tuple[Message, ...], message_content: MessageContent) -> list[dict[str, Any]]:
-    """The conversation as the chat template of a model with this `message_content` reads it."""
-    if message_content == "list":
-        return [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in messages]
-    return [{"role": turn.role, "content": turn.content} for turn in messages]
 
 
 def special_tokens(tokenizer: Any) -> tuple[str, ...]:

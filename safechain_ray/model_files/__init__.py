@@ -6,6 +6,7 @@ from safechain_ray.model_files.chat_template import (
     arguments_read,
     check_template_limits,
     render_chat,
+    template_turns,
 )
 from safechain_ray.model_files.loading import CustomCodeError, load_config, load_tokenizer, load_weights
 
@@ -19,4 +20,5 @@ __all__ = [
     "load_tokenizer",
     "load_weights",
     "render_chat",
+    "template_turns",
 ]

@@ -11,11 +11,11 @@ One child serves all templates of a process. A prompt costs about 0.1 ms more th
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safechain_ray.errors import RowError
 from safechain_ray.limited_process import AnswerError, LimitedProcess, LimitExceededError
-from safechain_ray.types import NO_ARGUMENTS
+from safechain_ray.types import NO_ARGUMENTS, Message
 
 PROCESSOR_SECONDS = 2
 """Processor time of one prompt. Published templates take less than a millisecond, and about 20 ms to compile."""
@@ -44,6 +44,13 @@ class ChatTemplateError(RowError):
 
 class ChatTemplateLimitError(ChatTemplateError):
     """A chat template takes too long, too much memory, or writes too much."""
+
+
+def template_turns(messages: Sequence[Message], message_content: Literal["text", "list"]) -> list[dict[str, Any]]:
+    """The conversation as the chat template of a model with this `message_content` reads it."""
+    if message_content == "list":
+        return [{"role": turn.role, "content": [{"type": "text", "text": turn.content}]} for turn in messages]
+    return [{"role": turn.role, "content": turn.content} for turn in messages]
 
 
 def render_chat(

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from safechain_ray.cli import app
 from safechain_ray.cli.doctor import render_findings
-from safechain_ray.commands.doctor import Finding
+from safechain_ray.commands.doctor import Finding, Subject, all_models
+from safechain_ray.commands.doctor.access import HubAnswer
 from safechain_ray.engines.weights import weights_location
 
 
@@ -78,6 +79,8 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
         (("--set", "model.engine.dtype=float16"), "--set needs a --model or a --judge. Fix: add the one"),
         (("--model", "R1-7B", "--set", "model.engin.dtype=float16"), "did you mean 'engine'?"),
         (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens: 0 is too small. Fix: give 1 or more."),
+        (("--all-models", "--model", "R1-7B"), "--all-models takes no options but --catalog and --json. Fix: check"),
+        (("--all-models", "--gpu-check"), "--gpu-check takes no options"),
         (("--output", "ftp://host/run"), "ftp:// is not supported"),
     ],
 )
@@ -99,6 +102,48 @@ def test_set_changes_what_is_checked():
 def test_without_a_model_it_checks_the_installation():
     reported = json.loads(doctor("--json").stdout)
     assert {finding["subject"] for finding in reported["findings"]} == {"installation"}
+
+
+@pytest.fixture
+def silent_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = HubAnswer(Subject("hub").not_checked("access", "not reachable", "check network"), reachable=False)
+    monkeypatch.setattr(all_models, "ask_hub", lambda *_: answer)
+
+
+@pytest.mark.usefixtures("silent_hub")
+def test_all_models_without_a_hub_are_not_verified_and_that_is_no_failure():
+    result = doctor("--all-models", "--json")
+    assert result.exit_code == 0
+    reported = json.loads(result.stdout)
+    rows = {row["model"]: row for row in reported["models"]}
+    assert rows["demo-reasoner"] == {
+        **{"model": "demo-reasoner", "family": "demo", "template": "ok", "tags": "ok", "prefill": "ok"},
+        **{"switch": None, "parser": None, "thought": "the template opens <think> itself"},
+    }
+    assert rows["Qwen3-8B"]["template"] == "not checked"
+    hub, apis = reported["not_verified"]
+    assert (hub["reason"], hub["fix"]) == ("the hub gives no files: not reachable", "check network")
+    assert "R1-7B" in hub["models"]
+    assert "Kimi-K2.6" in apis["models"]
+
+
+@pytest.mark.usefixtures("silent_hub")
+def test_all_models_shows_every_model_with_its_verdict_and_a_failure_with_its_fix(tmp_path: Path):
+    mine = tmp_path / "mine.yaml"
+    entry = {
+        **{"source": "package://demo-reasoner", "family": "demo", "licence": "MIT", "parameters": 0.0015},
+        **{"context_length": 2048, "chat_template": "{{ bos_token }}{{ bos_token }}{{ messages[-1].content }}\nGo:"},
+    }
+    mine.write_text(json.dumps({"models": {"my-model": entry}}))
+    result = doctor("--all-models", "--catalog", str(mine))
+    shown = " ".join(result.stdout.split())
+    assert result.exit_code == 1
+    assert "my-model demo failed ok ok - -" in shown
+    assert "failed my-model, BOS: <｜begin▁of▁sentence｜> appears in the prompt 2 times" in shown
+    assert "Fix: write bos_token once in the template." in shown
+    assert "demo-reasoner demo ok ok ok - -" in shown
+    assert "not verified, the hub gives no files: not reachable: R1-1.5B, R1-7B" in shown
+    assert "44 models: 1 verified, 1 failed, 42 not verified." in shown
 
 
 def test_foreign_text_in_a_finding_can_not_write_to_the_terminal():

@@ -19,16 +19,9 @@ from safechain_ray.commands.doctor.access import (
     load,
     stored_findings,
 )
-from safechain_ray.commands.doctor.model import (
-    VERDICT_TOKENS,
-    check_judge_prompt,
-    check_model_prompt,
-    check_room,
-    check_shape,
-    gpus_to_check,
-    longest_context,
-    template_tokens,
-)
+from safechain_ray.commands.doctor.judge import VERDICT_TOKENS, check_judge_prompt, check_room, template_tokens
+from safechain_ray.commands.doctor.model import check_prompt_of, check_shape, gpus_to_check, longest_context
+from safechain_ray.commands.doctor.thinking import check_parser
 from safechain_ray.config import JudgeConfig, ModelConfig
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
@@ -100,9 +93,10 @@ def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) 
     subject = Subject(model.name)
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
     yield from check_shape(subject, model, files.config, gpus, PROMPT_TOKENS + TEMPLATE_TOKENS + max_tokens)
+    family = catalog.families()[model.family]
+    yield from check_parser(subject, family)
     if files.tokenizer is not None:
-        family = catalog.families()[model.family]
-        yield from check_model_prompt(subject, files.tokenizer, family, model.chat_template, model.template_kwargs)
+        yield from check_prompt_of(subject, files.tokenizer, family, model)
     else:
         yield subject.not_checked("prompt", "template, BOS, tags and prefills need the tokenizer")
 

@@ -1,4 +1,4 @@
-"""Checks of a model itself: its sizes against catalog, GPU memory and a judge's context; and its prompt.
+"""Checks of a model itself: its sizes against catalog and GPU memory; and its prompt.
 
 A prompt is checked for its chat template, BOS, system prompt, thinking tags and prefills.
 """
@@ -6,18 +6,18 @@ A prompt is checked for its chat template, BOS, system prompt, thinking tags and
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
-from safechain_ray.catalog.entries import EngineNeeds, Family
-from safechain_ray.catalog.judge_entries import JudgeEntry
+from safechain_ray.catalog.entries import EngineNeeds, Family, MessageContent, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
 from safechain_ray.commands.doctor import Finding, Subject
+from safechain_ray.commands.doctor.thinking import check_switches
 from safechain_ray.decoding.base import DecodingTask, strategies, strategy, template_arguments
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
 from safechain_ray.errors import InputError, PlanError, first_line
-from safechain_ray.judges.forms import example_request
-from safechain_ray.model_files import ChatTemplateError, arguments_read, render_chat
+from safechain_ray.model_files import ChatTemplateError, arguments_read, render_chat, template_turns
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 from safechain_ray.types.thinking import well_formed
 
@@ -32,10 +32,10 @@ def render(
     turns: tuple[Message, ...],
     chat_template: str | None,
     arguments: Mapping[str, Any] = NO_ARGUMENTS,
+    message_content: MessageContent = "text",
 ) -> str:
     """The conversation as the engine renders it. Raises the errors of `render_chat`."""
-    plain = [{"role": turn.role, "content": turn.content} for turn in turns]
-    prompt = render_chat(tokenizer, plain, chat_template, arguments=arguments)
+    prompt = render_chat(tokenizer, template_turns(turns, message_content), chat_template, arguments=arguments)
     if well_formed(prompt) != prompt:
         raise ChatTemplateError("it writes half of a surrogate pair, which no tokenizer reads")
     return prompt
@@ -47,14 +47,19 @@ def check_model_prompt(
     family: Family,
     chat_template: str | None,
     template_kwargs: Mapping[str, Any] = NO_ARGUMENTS,
+    message_content: MessageContent = "text",
 ) -> Iterator[Finding]:
     """All checks of a model's prompt. If its template does not render, the later checks are skipped.
 
     `template_kwargs` are the model's own arguments of its template.
     """
+
+    def prompt_with(arguments: Mapping[str, Any]) -> str:
+        return render(tokenizer, family.conversation(PROBE), chat_template, arguments, message_content)
+
     try:
         own = template_arguments(StrategySpec(), family, template_kwargs)
-        prompt = render(tokenizer, family.conversation(PROBE), chat_template, own)
+        prompt = prompt_with(own)
     except Exception as error:  # a template is foreign code, and may raise anything
         yield template_failure(subject, tokenizer, chat_template, error)
         return
@@ -66,14 +71,21 @@ def check_model_prompt(
     if family.tags is None:
         yield subject.ok("thinking tags", f"family {family.name} writes none: the whole response is judged")
     else:
-        yield check_tags(subject, tokenizer, family.tags, family.skip_special_tokens)
-    for spec in _strategies_of(family):
-        arguments = template_arguments(spec, family, template_kwargs)
-        rendered = render(tokenizer, family.conversation(PROBE), chat_template, arguments)
+        yield check_tags(subject, tokenizer, family.tags, family.skip_special_tokens, family.tags_are_text)
+    yield from check_switches(subject, family, prompt_with, template_kwargs)
+    for spec in strategies_of(family):
+        rendered = prompt_with(template_arguments(spec, family, template_kwargs))
         yield check_strategy_prompt(subject, tokenizer, spec, rendered, family.tags)
 
 
-def _strategies_of(family: Family) -> Iterator[StrategySpec]:
+def check_prompt_of(subject: Subject, tokenizer: Any, family: Family, model: ModelEntry) -> Iterator[Finding]:
+    """`check_model_prompt` with the template, arguments and form of messages of a catalog entry."""
+    return check_model_prompt(
+        subject, tokenizer, family, model.chat_template, model.template_kwargs, model.message_content
+    )
+
+
+def strategies_of(family: Family) -> Iterator[StrategySpec]:
     """The strategies that models of the family can follow, one of each."""
     for name, entry in strategies().items():
         spec = StrategySpec(name=name, options=entry.example)
@@ -120,7 +132,10 @@ def check_rendering(subject: Subject, prompt: str) -> Finding:
 
 
 def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
-    """The beginning-of-sequence token once, first: the engine adds none, the template has to write it."""
+    """The beginning-of-sequence token first: the engine adds none, the template has to write it.
+
+    Seed-OSS begins each turn with it, after the token that ends the turn before. Anywhere else a second one is wrong.
+    """
     bos = tokenizer.bos_token_id
     added = tokenizer(PROBE).input_ids[:1] == [bos]
     if bos is None or not (added or tokenizer.bos_token in prompt):
@@ -131,13 +146,22 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
         return subject.failed(
             "BOS", f"the template writes none ({tokenizer.bos_token} is missing)", "begin the template with bos_token"
         )
+    later = [before for before, token in pairwise(ids) if token == bos]
+    if ids[0] == bos and later and all(token == tokenizer.eos_token_id for token in later):
+        return subject.ok("BOS", "first, and again after the end of a turn")
     if times > 1:
         return subject.failed(
             "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", "write bos_token once in the template"
         )
-    if ids[0] != bos:
-        return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
-    return subject.ok("BOS", "once, first")
+    if ids[0] == bos:
+        return subject.ok("BOS", "once, first")
+    if prompt.partition(tokenizer.bos_token)[0].isspace():
+        return subject.warning(
+            "BOS",
+            f"the template writes white space before {tokenizer.bos_token}",
+            "begin the template with bos_token, unless the model is published with this template",
+        )
+    return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
 
 
 def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Finding:
@@ -148,7 +172,13 @@ def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Findin
     return subject.failed("system prompt", "the template drops or changes it", OTHER_TEMPLATE)
 
 
-def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags, skip_special_tokens: bool = True) -> Finding:
+def check_tags(
+    subject: Subject,
+    tokenizer: Any,
+    tags: ThinkingTags,
+    skip_special_tokens: bool = True,
+    tags_are_text: bool = False,
+) -> Finding:
     """Every tag survives tokenisation and vLLM's decoding, which drops special tokens unless the family keeps them."""
     written = [tag for tag in (tags.open, tags.close, tags.answer_open, tags.answer_close) if tag is not None]
     ids = {tag: tokenizer(tag, add_special_tokens=False).input_ids for tag in written}
@@ -168,7 +198,7 @@ def check_tags(subject: Subject, tokenizer: Any, tags: ThinkingTags, skip_specia
             'make it an ordinary added token ("special": false in tokenizer.json and tokenizer_config.json)',
         )
     spelled = [f"{tag} as {len(ids[tag])} tokens" for tag in written if len(ids[tag]) > 1]
-    if spelled and tags.open == "<think>":
+    if spelled and tags.open == "<think>" and not tags_are_text:
         return subject.warning(
             "thinking tags",
             f"not in the vocabulary: {', '.join(spelled)}",
@@ -190,8 +220,11 @@ def check_strategy_prompt(
         return subject.failed(check, "the prompt does not end with it", OTHER_TEMPLATE)
     if tags is None:
         return subject.ok(check, "none: the family has no thinking tags")
-    opened = _assistant_part(prompt).count(tags.open)
+    turn = _assistant_part(prompt)
+    opened = turn.count(tags.open)
     wanted = 1 if prefill else 0
+    if opened == 1 and not prefill and turn.rstrip().endswith(tags.close):
+        return subject.ok(check, "the template writes a whole thought itself")
     if opened != wanted:
         return subject.failed(
             check,
@@ -295,89 +328,3 @@ def check_memory(subject: Subject, needs: EngineNeeds, gpus: Gpus, tokens: int |
         detail, _, fix = str(error).partition("Fix: ")
         return subject.failed(check, detail.rstrip(), fix.removesuffix("."))
     return subject.ok(check, fit_sentence(needs, fit))
-
-
-THOUGHT = "The Wallensteingraben does, and who counts ditches?"
-
-ANSWER = "One: the Wallensteingraben."
-
-RESPONSE = f"<think>\n{THOUGHT}\n</think>\n\n{ANSWER}"
-"""The text for the judge. R1's own template, for example, would strip the thought from it."""
-
-VERDICT_TOKENS = 20
-"""Tokens that a judge writes."""
-
-
-def _judge_prompt(tokenizer: Any, judge: JudgeEntry, request: str, response: str) -> str:
-    """What the judge is sent about a response. Raises the errors of the template."""
-    turns: str | tuple[Message, ...] = (Message("user", request), Message("assistant", response))
-    if judge.request is not None:
-        turns = example_request(judge, request, response)
-    if isinstance(turns, str):
-        return turns
-    return render(tokenizer, turns, _template_of(judge))
-
-
-def _template_of(judge: JudgeEntry) -> str | None:
-    return None if judge.engine is None else judge.engine.chat_template
-
-
-def check_judge_prompt(subject: Subject, tokenizer: Any, judge: JudgeEntry) -> Iterator[Finding]:
-    try:
-        prompt = _judge_prompt(tokenizer, judge, PROBE, RESPONSE)
-    except Exception as error:  # a template is foreign code, and may raise anything
-        yield template_failure(subject, tokenizer, _template_of(judge), error)
-        return
-    yield check_conversation(subject, prompt)
-    yield check_bos(subject, tokenizer, prompt)
-
-
-def check_conversation(subject: Subject, prompt: str) -> Finding:
-    parts = {"request": PROBE, "thought": THOUGHT, "answer": ANSWER}
-    dropped = [name for name, text in parts.items() if text not in prompt]
-    if dropped:
-        return subject.failed("chat template", f"it drops the {' and the '.join(dropped)}", OTHER_TEMPLATE)
-    return subject.ok("chat template", "holds request, thought and answer whole")
-
-
-def template_tokens(tokenizer: Any, judge: JudgeEntry) -> int:
-    """Tokens of the judge's prompt beside request and response. Raises the errors of the template."""
-    prompt = _judge_prompt(tokenizer, judge, ".", ".")
-    return len(tokenizer(prompt, add_special_tokens=False).input_ids)
-
-
-def _fix_of_room(subject: Subject, judge: EngineNeeds, response: int, missing: int, longest: int | None) -> str:
-    """The context that is needed, if the judge's model has it, and the longest response that fits now."""
-    fitting, needed = response - missing, judge.context_length + missing
-    lower = f"lower --max-tokens to {fitting:,} or less" if fitting > 0 else "name a judge with a longer context"
-    if longest is not None and longest < needed:
-        return lower
-    known = "" if longest is None else f" (the model has {longest:,})"
-    return f"set {subject.key}.engine.context_length to {needed} or more{known}, or {lower}"
-
-
-def check_room(
-    subject: Subject,
-    model: EngineNeeds,
-    judge: EngineNeeds,
-    max_tokens: int,
-    own_tokens: int | None,
-    longest: int | None = None,
-    answer_tokens: int = VERDICT_TOKENS,
-) -> Finding:
-    """Whether the longest response fits the judge's context with its prompt, counted in the model's tokens.
-
-    `own_tokens` are those of the judge's template, `longest` is the longest context of the judge's model; None where
-    they are not known. `answer_tokens` are those that the judge may write.
-    """
-    response = min(max_tokens, model.context_length)
-    left = judge.context_length - answer_tokens - (own_tokens or 0) - response
-    budget = f"context {judge.context_length:,}, a response up to {response:,}"
-    budget += f", its own text {own_tokens:,}" if own_tokens is not None else ", its own text not counted"
-    if left < 0:
-        return subject.warning(
-            "room",
-            f"{budget} tokens: {-left:,} too few, and longer responses become judge errors",
-            _fix_of_room(subject, judge, response, -left, longest),
-        )
-    return subject.ok("room", f"{budget}: {left:,} tokens left for the request")

@@ -1,8 +1,5 @@
 """Our split of a response by tags, held against vLLM's own reasoning parsers, with every difference listed."""
 
-import ast
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +7,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from safechain_ray.catalog import families
+from safechain_ray.commands.doctor.thinking import parsers_of_vllm
 from safechain_ray.decoding.response import split_response
 from safechain_ray.types import ThinkingTags
 
@@ -84,11 +82,9 @@ def split_by_vllm(parser: str, tags: ThinkingTags, text: str) -> tuple[str, str]
 
 
 def test_every_named_parser_is_one_of_the_installed_vllm() -> None:
-    found = find_spec("vllm")
-    if found is None or found.origin is None:
+    known = parsers_of_vllm()
+    if known is None:
         pytest.skip("vLLM is not installed")
-    source = ast.parse(Path(found.origin).with_name("reasoning").joinpath("__init__.py").read_text())
-    known = {key.value for node in ast.walk(source) if isinstance(node, ast.Dict) for key in node.keys if key}
     assert {family.reasoning_parser for family in WITH_PARSER.values()} - known == set()
 
 

@@ -15,11 +15,11 @@ from safechain_ray.engines.vllm import (
     end_of_text,
     special_tokens,
     start_vllm,
-    template_turns,
 )
 from safechain_ray.engines.vllm_environment import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import EngineStartError, InputError
+from safechain_ray.model_files import template_turns
 from safechain_ray.types import ZERO_WIDTH_SPACE, Message, broken_up
 from tests.family_tokenizers import R1_BOS, tokenizer_of
 from tests.installed_device import INSTALLED_DEVICE

@@ -10,9 +10,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from safechain_ray.catalog import families, judges, models
-from safechain_ray.commands.doctor import Finding, Subject
-from safechain_ray.commands.doctor.model import check_judge_prompt, check_model_prompt, check_room, template_tokens
+from safechain_ray.commands.doctor import Finding, Subject, thinking
+from safechain_ray.commands.doctor.judge import check_judge_prompt, check_room, template_tokens
+from safechain_ray.commands.doctor.model import check_model_prompt
+from safechain_ray.commands.doctor.thinking import check_parser
 from safechain_ray.engines.weights import weights_location
+from safechain_ray.types import ThinkingTags
 from tests.family_tokenizers import FIXTURES, R1_BOS, tokenizer_of
 
 SUBJECT = Subject("model")
@@ -202,3 +205,69 @@ def test_the_fix_for_a_judges_context_is_one_that_its_model_allows(context: int,
     judge = model.model_copy(update={"context_length": context})
     found = check_room(Subject("guard", "judges.1"), model, judge, 16_000, 200, longest)
     assert (found.fix or "").startswith(fix)
+
+
+def test_a_switch_or_an_effort_that_changes_nothing_is_reported(broken: Callable[..., Any]):
+    template = OWN_TEMPLATE + "{% if enable_thinking is defined and reasoning_effort == 'low' %}{% endif %}"
+    hybrid = families()["demo"].model_copy(update={"no_think": {"enable_thinking": False}, "efforts": ("low", "high")})
+    found = {each.check: each for each in check_model_prompt(SUBJECT, broken(template), hybrid, None)}
+    assert found["template arguments"].status == "ok"  # the names are read, the values change nothing
+    assert found["switch"].detail == "the chat template writes one prompt for with the thought and without it"
+    assert (found["efforts"].status, found["efforts"].fix) == (
+        "failed",
+        "correct efforts of the family, or the model's family",
+    )
+
+
+def test_an_effort_that_the_template_refuses_is_a_finding(broken: Callable[..., Any]):
+    template = OWN_TEMPLATE + "{% if reasoning_effort == 'max' %}{{ raise_exception('no max') }}{% endif %}"
+    family = families()["demo"].model_copy(update={"efforts": ("low", "max")})
+    found = {each.check: each for each in check_model_prompt(SUBJECT, broken(template), family, None)}
+    assert found["efforts"].detail == "the chat template does not render max: no max"
+
+
+def test_bos_may_begin_each_turn_after_the_end_of_the_one_before():
+    tokenizer = tokenizer_of("r1-older", R1_BOS)
+    tokenizer.eos_token = "</think>"  # any token that the tokenizer has
+    family = families()["llama-instruct"]
+    for between, status in (("</think>", "ok"), ("\n", "failed")):
+        template = "{{ bos_token }}{{ messages[-1].content }}" + between + "{{ bos_token }}assistant"
+        found = {each.check: each for each in check_model_prompt(SUBJECT, tokenizer, family, template)}
+        assert found["BOS"].status == status
+
+
+def test_white_space_before_bos_is_a_warning_and_text_a_failure():
+    tokenizer, family = tokenizer_of("r1-older", R1_BOS), families()["llama-instruct"]
+    for before, status in ((" ", "warning"), ("System: ", "failed")):
+        template = before + "{{ bos_token }}{{ messages[-1].content }}\nassistant"
+        found = {each.check: each for each in check_model_prompt(SUBJECT, tokenizer, family, template)}
+        assert found["BOS"].status == status
+
+
+def test_tags_that_are_ordinary_text_are_fine_for_a_family_that_says_so():
+    tokenizer = tokenizer_of("qwen2.5", None)
+    family = families()["olmo3"].model_copy(update={"tags": ThinkingTags("<think>", "</thinking>")})
+    found = {each.check: each for each in check_model_prompt(SUBJECT, tokenizer, family, None)}
+    assert found["thinking tags"].status == "ok"
+    family = family.model_copy(update={"tags_are_text": False})
+    found = {each.check: each for each in check_model_prompt(SUBJECT, tokenizer, family, None)}
+    assert found["thinking tags"].status == "warning"
+
+
+def test_a_parser_that_vllm_does_not_have_is_reported(monkeypatch: pytest.MonkeyPatch):
+    family = families()["qwen3"]
+    lost = family.model_copy(update={"reasoning_parser": "qwen99"})
+    monkeypatch.setattr(thinking, "parsers_of_vllm", lambda: frozenset({"qwen3"}))
+    assert [each.status for each in check_parser(SUBJECT, family)] == ["ok"]
+    assert [each.detail for each in check_parser(SUBJECT, lost)] == ["vLLM has no parser qwen99"]
+    assert list(check_parser(SUBJECT, families()["demo"])) == []
+    monkeypatch.setattr(thinking, "parsers_of_vllm", lambda: None)
+    assert [each.status for each in check_parser(SUBJECT, family)] == ["not checked"]
+
+
+def test_a_judge_whose_messages_are_lists_is_checked_in_that_form(broken: Callable[..., Any]):
+    template = "{% for m in messages %}{% for part in m.content %}{{ part.text }}{% endfor %}{% endfor %}assistant"
+    judge = judges()["demo-guard"]
+    engine = judge.engine.model_copy(update={"message_content": "list"})
+    found = list(check_judge_prompt(SUBJECT, broken(template), judge.model_copy(update={"engine": engine})))
+    assert found[0].detail == "holds request, thought and answer whole"
