@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
@@ -23,10 +23,11 @@ from safechain_ray.cli.options import (
     is_given,
     judge_option,
     key_option,
+    only_given,
     set_option,
 )
 from safechain_ray.commands.doctor import Finding, Status, any_failed
-from safechain_ray.config import CheckConfig, read_config_as
+from safechain_ray.config import CheckConfig, RunConfig, SweepConfig, config_kind, read_config_as
 from safechain_ray.engines.start import Device
 from safechain_ray.errors import InputError
 from safechain_ray.report.document import escape
@@ -119,6 +120,7 @@ Examples:
   safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
   safechain-ray doctor --model R1-8B --gpu-memory 24 --set model.engine.context_length=20000
+  safechain-ray doctor --config configs/paper/main_table.yaml
   safechain-ray doctor --all-models --catalog mine.yaml
   safechain-ray doctor --gpu-check
 
@@ -127,6 +129,13 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 
 
 @click.command("doctor", epilog=EXAMPLES)
+@click.option(
+    "-c",
+    "--config",
+    type=click.Path(path_type=Path),
+    help="Config file of a run or a sweep: check its models, judges and output.",
+)
+@click.option("--profile", metavar="NAME", help="Use the values under profiles.NAME of the config file.")
 @key_option(
     "model.name",
     "-m",
@@ -145,7 +154,7 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
     help="Memory of each GPU; by default that of this machine's GPUs, or common sizes.",
 )
 @click.option("--max-tokens", type=int, help="Longest response, for the judge's context; 16,000 by default.")
-@set_option("Set a key below model or judges.0. Repeatable.")
+@set_option("Set a key of the config, or below model or judges.0. Repeatable.")
 @click.option(
     "--all-models",
     is_flag=True,
@@ -184,7 +193,12 @@ def doctor(
         )
     if all_models:
         _check_all_models(as_json)
-    findings = _gpu_check(device or "cuda", steps) if gpu_check else _findings(**flags)
+    if gpu_check:
+        findings = _gpu_check(device or "cuda", steps)
+    elif flags["config"] is not None:
+        findings = _config_findings(flags["config"], only_given({**flags, "config": None}))
+    else:
+        findings = _findings(**{key: value for key, value in flags.items() if key != "config"})
     if as_json:
         click.echo(json.dumps(findings_summary(findings), indent=2))
     else:
@@ -219,8 +233,29 @@ def _gpu_check(device: Device, names: tuple[str, ...]) -> list[Any]:
     return findings
 
 
+OF_CONFIGS = ("profile", "assignments", "gpu_memory")
+"""Options that apply beside --config; the config has the others."""
+
+
+def _config_findings(config: Path, given: Mapping[str, Any]) -> list[Any]:
+    from safechain_ray.commands.doctor.examine import examine_runs
+
+    if foreign := [flag for flag in given if flag not in OF_CONFIGS]:
+        raise InputError(
+            f"--{foreign[0].replace('_', '-')} does not apply beside --config. Fix: set the key of the config with "
+            "--set KEY=VALUE, or leave --config out."
+        )
+    assignments, profile = given.get("assignments", ()), given.get("profile")
+    if config_kind(config) == "sweep":
+        sweep = read_config_as(SweepConfig, config, {}, assignments, profile)
+        return list(examine_runs(sweep.runs(), sweep.output, given.get("gpu_memory")))
+    run = read_config_as(RunConfig, config, {}, assignments, profile)
+    return list(examine_runs([run], run.output, given.get("gpu_memory")))
+
+
 def _findings(
     *,
+    profile: str | None,
     model: str | None,
     family: str | None,
     base_url: str | None,
@@ -231,6 +266,8 @@ def _findings(
     max_tokens: int | None,
     assignments: tuple[str, ...],
 ) -> list[Any]:
+    if profile is not None:
+        raise InputError("--profile names a part of a config file. Fix: give the file with --config, or leave it out.")
     for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
             raise InputError(f"{flag} needs a --model. Fix: add --model.")
@@ -238,7 +275,7 @@ def _findings(
         if number is not None and number < 1:
             raise InputError(f"{flag}: {number} is too small. Fix: give 1 or more.")
     if assignments and model is None and not judge:
-        raise InputError("--set needs a --model or a --judge. Fix: add the one whose key it sets.")
+        raise InputError("--set needs a --config, a --model or a --judge. Fix: add the one whose key it sets.")
     if model is None and not judge and output is None:
         from safechain_ray.commands.doctor.installation import check_installation
 
@@ -246,11 +283,11 @@ def _findings(
     from safechain_ray.commands.doctor.examine import examine
 
     named = {"model": model, "family": family, "base_url": base_url, "judge": judge}
-    config = read_config_as(CheckConfig, None, by_key(named), assignments)
+    checked = read_config_as(CheckConfig, None, by_key(named), assignments)
     return list(
         examine(
-            config.model,
-            config.judges,
+            checked.model,
+            checked.judges,
             weights=weights,
             output=output,
             gpu_memory=gpu_memory,

@@ -76,7 +76,7 @@ def test_an_output_that_can_not_be_written_fails(tmp_path: Path):
         (("--judge", "lama-guard"), "Unknown judge 'lama-guard'"),
         (("--weights", "/models/x"), "--weights needs a --model. Fix: add --model."),
         (("--model", "R1-7B", "--weights", "/no/such/folder"), "No model folder at /no/such/folder"),
-        (("--set", "model.engine.dtype=float16"), "--set needs a --model or a --judge. Fix: add the one"),
+        (("--set", "model.engine.dtype=float16"), "--set needs a --config, a --model or a --judge. Fix: add the one"),
         (("--model", "R1-7B", "--set", "model.engin.dtype=float16"), "did you mean 'engine'?"),
         (("--model", "R1-7B", "--max-tokens", "0"), "--max-tokens: 0 is too small. Fix: give 1 or more."),
         (("--all-models", "--model", "R1-7B"), "--all-models takes no options but --catalog and --json. Fix: check"),
@@ -89,6 +89,26 @@ def test_wrong_input_ends_with_2_and_a_sentence(arguments: tuple[str, ...], says
     assert result.exit_code == 2
     assert says in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_a_config_is_checked_with_its_models_judges_longest_response_and_output(tmp_path: Path):
+    run = tmp_path / "run.yaml"
+    run.write_text(
+        "model: {name: demo-reasoner}\ndatasets: [{name: quickstart}]\njudges: [{name: demo-guard}]\n"
+        f"sampling: {{max_tokens: 700}}\noutput: {tmp_path}/run\n"
+    )
+    checked = json.loads(doctor("--config", str(run), "--json").stdout)["findings"]
+    assert {finding["subject"] for finding in checked} == {"demo-reasoner", "demo-guard", "output"}
+    assert any("a response up to 700" in finding["detail"] for finding in checked)
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(
+        run.read_text().replace("model: {name: demo-reasoner}", "models: [{name: demo-reasoner}, {name: R1-7B}]")
+    )
+    subjects = [finding["subject"] for finding in json.loads(doctor("-c", str(sweep), "--json").stdout)["findings"]]
+    assert list(dict.fromkeys(subjects)) == ["demo-reasoner", "demo-guard", "R1-7B", "output"]
+    refused = doctor("--config", str(run), "--model", "R1-7B")
+    assert (refused.exit_code, "--model does not apply beside --config. Fix: set" in refused.stderr) == (2, True)
+    assert doctor("--profile", "demo").exit_code == 2
 
 
 def test_set_changes_what_is_checked():

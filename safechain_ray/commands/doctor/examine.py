@@ -1,6 +1,6 @@
 """All checks in their order: of a model, its judges and the output folder, or of the installation."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -22,12 +22,12 @@ from safechain_ray.commands.doctor.access import (
 from safechain_ray.commands.doctor.judge import VERDICT_TOKENS, check_judge_prompt, check_room, template_tokens
 from safechain_ray.commands.doctor.model import check_prompt_of, check_shape, gpus_to_check, longest_context
 from safechain_ray.commands.doctor.thinking import check_parser
-from safechain_ray.config import JudgeConfig, ModelConfig
+from safechain_ray.config import JudgeConfig, ModelConfig, RunConfig
 from safechain_ray.engines.gpus import read_gpus
 from safechain_ray.engines.weights import is_stored, weights_location
 from safechain_ray.errors import InputError, StorageError
 from safechain_ray.runs.pools import TEMPLATE_TOKENS, judge_bound
-from safechain_ray.runs.resolve import resolve_judge
+from safechain_ray.runs.resolve import resolve_judge, resolve_names
 from safechain_ray.runs.resolve_model import api_model, is_api, resolve_model
 from safechain_ray.storage import open_folder, redact, refuse_mistyped
 
@@ -64,6 +64,24 @@ def examine(
         return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpus, max_tokens))
     entry = None if model is None else _entry(model, weights)
     return _findings(entry, judge_entries, output, gpus, max_tokens)
+
+
+def examine_runs(runs: Sequence[RunConfig], output: str | None, gpu_memory: int | None) -> Iterator[Finding]:
+    """The findings about the models of a run or a sweep, its judges once, and its output.
+
+    Raises InputError, before any finding, for names and settings that can't work.
+    """
+    longest = [max(setting.sampling.max_tokens for setting in resolve_names(run).settings) for run in runs]
+    checks: list[Iterator[Finding]] = []
+    checked: set[tuple[JudgeConfig, ...]] = set()
+    for number, (run, max_tokens) in enumerate(zip(runs, longest, strict=True), start=1):
+        judges = () if run.judges in checked else run.judges
+        checked.add(run.judges)
+        last = output if number == len(runs) else None
+        checks.append(
+            examine(run.model, judges, weights=None, output=last, gpu_memory=gpu_memory, max_tokens=max_tokens)
+        )
+    return chain.from_iterable(checks)
 
 
 def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:
