@@ -78,6 +78,7 @@ ACTIVE = {
     "gpt-oss-20b": 3.6,
     "gpt-oss-120b": 5.1,
     "Nemotron-3-Nano": 3.5,
+    "Gemma-4-26B-A4B": 3.8,
     "GLM-4.7-Flash": 3,
 }
 
@@ -86,9 +87,12 @@ def test_mixtures_of_experts_name_their_active_parameters():
     assert {name: entry.active_parameters for name, entry in models().items() if entry.active_parameters} == ACTIVE
 
 
+RECENT = ("Qwen3", "gpt", "Olmo", "GLM", "Nemotron", "Gemma")
+
+
 def test_models_of_2026_fit_two_gpus_of_80_gigabytes():
     """gpt-oss-120b too, whose weights are MXFP4."""
-    recent = [entry for name, entry in models().items() if name.startswith(("Qwen3", "gpt", "Olmo", "GLM", "Nemotron"))]
+    recent = [entry for name, entry in models().items() if name.startswith(RECENT)]
     assert len(recent) > 10
     assert all(fit_engine(entry, Gpus(80)).sizes.gpus <= 2 for entry in recent)
 
