@@ -31,6 +31,7 @@ NOT_RECORDED = {  # entries that no record covers, and why
     "R1-7B-SafeChain": TUNED,
     "R1-8B-SafeChain": TUNED,
     "Olmo-3.1-32B-Think": "the template of Olmo 3 was recorded; that of Olmo 3.1 was not found",
+    "Gemma-4-26B-A4B": "the template of Gemma 4 31B was recorded; its own was not found",
     "STAR1-8B": TUNED,
     "SafeKey-8B": TUNED,
     "RealSafe-R1-7B": TUNED,

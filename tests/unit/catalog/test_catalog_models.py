@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from safechain_ray.catalog import families, judges, lookup, models, shapes
+from safechain_ray.catalog import datasets, families, judges, lookup, models, responses, shapes, training_sets
 from safechain_ray.catalog.judge_entries import Endpoint
 from safechain_ray.catalog.judge_forms import FORMS
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
@@ -78,6 +78,7 @@ ACTIVE = {
     "gpt-oss-20b": 3.6,
     "gpt-oss-120b": 5.1,
     "Nemotron-3-Nano": 3.5,
+    "Gemma-4-26B-A4B": 3.8,
     "GLM-4.7-Flash": 3,
 }
 
@@ -86,9 +87,12 @@ def test_mixtures_of_experts_name_their_active_parameters():
     assert {name: entry.active_parameters for name, entry in models().items() if entry.active_parameters} == ACTIVE
 
 
+RECENT = ("Qwen3", "gpt", "Olmo", "GLM", "Nemotron", "Gemma")
+
+
 def test_models_of_2026_fit_two_gpus_of_80_gigabytes():
     """gpt-oss-120b too, whose weights are MXFP4."""
-    recent = [entry for name, entry in models().items() if name.startswith(("Qwen3", "gpt", "Olmo", "GLM", "Nemotron"))]
+    recent = [entry for name, entry in models().items() if name.startswith(RECENT)]
     assert len(recent) > 10
     assert all(fit_engine(entry, Gpus(80)).sizes.gpus <= 2 for entry in recent)
 
@@ -115,9 +119,46 @@ def test_a_gated_entry_says_how_to_get_access(entry):
     assert not entry.gated or "HF_TOKEN" in entry.access
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.source)
-def test_a_revision_is_a_whole_commit(engine):
-    assert engine.revision is None or len(bytes.fromhex(engine.revision)) == 20
+HUB_SETS = [
+    entry for table in (datasets, responses, training_sets) for entry in table().values() if entry.kind == "huggingface"
+]
+
+
+@pytest.mark.parametrize("entry", [*ENGINES, *HUB_SETS], ids=lambda entry: entry.source)
+def test_a_revision_is_a_whole_commit(entry):
+    assert entry.revision is None or len(bytes.fromhex(entry.revision)) == 20
+
+
+# No public record of a commit was found; the comments of the catalog's files name these entries.
+UNPINNED = {
+    "NovaSky-AI/Sky-T1-32B-Flash",
+    "UWNSL/DeepSeek-R1-Distill-Qwen-7B-SafeChain",
+    "UWNSL/DeepSeek-R1-Distill-Llama-8B-SafeChain",
+    "UCSC-VLAA/STAR1-R1-Distill-8B",
+    "kzhou35/SafeKey-8B",
+    "RealSafe/RealSafe-R1-7B",
+    "tomg-group-umd/DynaGuard-1.7B",
+    "tomg-group-umd/DynaGuard-8B",
+    "nvidia/Nemotron-Content-Safety-Reasoning-4B",
+    "ReasoningShield/ReasoningShield-1B",
+    "ReasoningShield/ReasoningShield-3B",
+    "google/shieldgemma-27b",
+    "Alibaba-AAIG/YuFeng-XGuard-Reason-8B",
+    "UWNSL/WildJailbreakEval",
+    "UWNSL/SafeChain",
+    "UCSC-VLAA/STAR-1",
+}
+
+
+def test_all_other_entries_of_the_hub_are_pinned():
+    unpinned = {entry.source for entry in [*ENGINES, *HUB_SETS] if not entry.revision}
+    assert {source for source in unpinned if not source.startswith("package:")} == UNPINNED
+
+
+@pytest.mark.parametrize("table", [datasets, responses, training_sets])
+def test_entries_of_one_source_have_one_revision(table):
+    revisions = {(entry.source, entry.revision) for entry in table().values()}
+    assert len(revisions) == len({source for source, _ in revisions})
 
 
 def test_only_the_demo_models_run_on_cpus_unasked():

@@ -40,7 +40,7 @@ OPENED_BY_TEMPLATE = {
 }
 OPENED_BY_MODEL = {
     *("Qwen3-4B", "Qwen3-8B", "Qwen3-14B", "Qwen3-32B", "gpt-oss-20b", "gpt-oss-120b"),
-    *("Ministral-3-14B-Reasoning", "R1-0528-Qwen3-8B", "Seed-OSS-36B"),
+    *("Ministral-3-14B-Reasoning", "R1-0528-Qwen3-8B", "Seed-OSS-36B", "Gemma-4-31B"),
 }
 WITHOUT_TAGS = {"QwQ", "Llama-3.3-70B-Instruct", "Llama-3.1-70B"}
 
@@ -72,7 +72,7 @@ def test_each_template_opens_the_thought_or_leaves_it_to_the_model(reports: dict
 
 @pytest.mark.parametrize("record", FAMILY_RECORDS, ids=lambda record: record.name)
 def test_every_recorded_template_agrees_with_its_family(record: Any) -> None:
-    """Those of models without an entry too: Gemma 4, Kimi K2, DeepSeek V4, and R1's older one."""
+    """Those of models without an entry too: Gemma 4 E2B, Kimi K2, DeepSeek V4, and R1's older one."""
     assert complaints(report_of(record).findings) == []
 
 
