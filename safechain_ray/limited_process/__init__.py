@@ -28,6 +28,14 @@ class LimitExceededError(AnswerError):
     """The process reached a limit or died; the text is a predicate, such as "took more than 2 s of processor time"."""
 
 
+class KilledError(LimitExceededError):
+    """Another process ended the child by a signal, for example the kernel when memory runs out."""
+
+
+KILLS = (signal.SIGKILL, signal.SIGTERM)
+"""Signals that no limit of the child sends."""
+
+
 @dataclass
 class LimitedProcess:
     """Sends JSON requests to `worker` in a child process. The first request starts it, as does one after its death.
@@ -50,19 +58,18 @@ class LimitedProcess:
     _turn: Any = field(default_factory=Lock, init=False)
 
     def ask(self, request: object) -> Any:
-        """Raises AnswerError for an exception of the worker, LimitExceededError for a limit."""
+        """Raises AnswerError for an exception of the worker, LimitExceededError for a limit.
+
+        A request whose child was killed from outside is sent once more. It raises KilledError for a second kill.
+        """
         if self._owner != os.getpid():
             # The parent's child answers the parent; the lock may be held by a thread that the fork did not copy.
             self._owner, self._turn, self.process = os.getpid(), Lock(), None
         with self._turn:
-            if self.process is None or self.process.poll() is not None:
-                self.process = self._start()
             try:
-                reply = self._exchange(self.process, request)
-            except BaseException:
-                # The next request must not receive the answer to this one.
-                _end(self.process, self._owner)
-                raise
+                reply = self._reply(request)
+            except KilledError:
+                reply = self._reply(request)
         if "error" in reply:
             raise AnswerError(reply["error"])
         return reply["answer"]
@@ -72,6 +79,16 @@ class LimitedProcess:
         with self._turn:
             if self.process is not None:
                 _end(self.process, self._owner)
+
+    def _reply(self, request: object) -> dict[str, Any]:
+        if self.process is None or self.process.poll() is not None:
+            self.process = self._start()
+        try:
+            return self._exchange(self.process, request)
+        except BaseException:
+            # The next request must not receive the answer to this one.
+            _end(self.process, self._owner)
+            raise
 
     def _start(self) -> "subprocess.Popen[bytes]":
         process = subprocess.Popen(
@@ -110,7 +127,8 @@ class LimitedProcess:
         if process.wait() == -signal.SIGXCPU:
             return LimitExceededError(f"took more than {self.processor_seconds} s of processor time")
         if process.returncode < 0:
-            return LimitExceededError(f"ended its process by {signal.Signals(-process.returncode).name}")
+            kind = KilledError if -process.returncode in KILLS else LimitExceededError
+            return kind(f"ended its process by {signal.Signals(-process.returncode).name}")
         return LimitExceededError(f"ended its process with exit code {process.returncode}")
 
 

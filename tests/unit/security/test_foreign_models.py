@@ -25,7 +25,7 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm import engine_arguments
 from safechain_ray.engines.weights import weights_location
 from safechain_ray.errors import InputError
-from safechain_ray.limited_process import LimitedProcess
+from safechain_ray.limited_process import KilledError, LimitedProcess
 from safechain_ray.model_files import (
     ChatTemplateError,
     ChatTemplateLimitError,
@@ -245,6 +245,32 @@ def test_a_child_ends_with_the_process_that_started_it() -> None:
     while process.poll() is None and time.monotonic() < end:
         time.sleep(0.05)
     assert process.returncode is not None
+
+
+KILLED_ONCE = """
+import os, pathlib, signal
+def answer(path):
+    kills = pathlib.Path(path)
+    if kills.exists():
+        left = int(kills.read_text())
+        kills.write_text(str(left - 1))
+        if left:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return "answered"
+"""
+
+
+def test_a_request_whose_child_is_killed_from_outside_is_sent_once_more(tmp_path: Path) -> None:
+    """A kill in the middle of a prompt made the row an error, as if its chat template were wrong."""
+    (tmp_path / "worker.py").write_text(KILLED_ONCE)
+    kills = tmp_path / "kills"
+    child = LimitedProcess(tmp_path / "worker.py", processor_seconds=9, memory=2**29)
+    kills.write_text("1")
+    assert child.ask(str(kills)) == "answered"
+    kills.write_text("2")
+    with pytest.raises(KilledError, match="ended its process by SIGKILL"):
+        child.ask(str(kills))
+    child.close()
 
 
 def test_a_child_that_waits_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
