@@ -9,7 +9,7 @@ Imports only the standard library: errors.py imports this module, and programs i
 """
 
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 MARK = "***"
 """Replaces a secret in messages."""
@@ -77,6 +77,23 @@ def without_prefixed_keys(tree: T) -> T:
                 todo += items
             case str() as text if any(_PREFIXED.search(word[0]) for word in _WORD.finditer(text)):
                 raise ValueError("a text in it looks like a key, which would be recorded; keys come from api_key_env")
+    return tree
+
+
+def redact_prefixed_keys(tree: Any) -> Any:
+    """A copy of `tree` (mappings and lists), in whose texts words with a known prefix of API keys are redacted.
+
+    Example:
+        >>> redact_prefixed_keys({"hf_token": "hf_canary0123456789"})
+        {'hf_token': '***'}
+    """
+    match tree:
+        case dict():
+            return {key: redact_prefixed_keys(value) for key, value in tree.items()}
+        case list():
+            return [redact_prefixed_keys(value) for value in tree]
+        case str():
+            return _WORD.sub(lambda word: MARK if _PREFIXED.search(word[0]) else word[0], tree)
     return tree
 
 

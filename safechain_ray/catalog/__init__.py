@@ -132,7 +132,8 @@ def origin_of(section: Section, name: str) -> Origin:
 def code_of(section: Section, name: str, reference: str) -> Any:
     """The Python object that the entry `name` names as `module:name`. Raises InputError with file and entry."""
     origins = _entries(section).origins
-    return load_code(reference, f"{section}.{name}", origins.get(name))
+    # Metrics are computed by the process of the command.
+    return load_code(reference, f"{section}.{name}", origins.get(name), for_workers=section != "metrics")
 
 
 def from_outside() -> Iterator[tuple[Section, str, Origin]]:

@@ -23,8 +23,10 @@ def is_code(reference: str) -> bool:
     return ":" in reference
 
 
-def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
+def load_code(reference: str, entry: str, origin: Origin | None, *, for_workers: bool = True) -> Any:
     """The object that `module:name` of an entry names. `entry` (`judge my-guard`) and `origin` are for messages.
+
+    Code `for_workers` is sent to other processes.
 
     Raises InputError if the module can't be imported or has no such object.
 
@@ -52,12 +54,13 @@ def load_code(reference: str, entry: str, origin: Origin | None) -> Any:
             f"{where}: module {module_name!r} has no class or function {name!r}; it has {public}. Fix: correct "
             f"{reference!r}."
         )
-    _loaded[where] = found
+    if for_workers:
+        _loaded[where] = found
     return found
 
 
-def loaded_code() -> Mapping[str, Any]:
-    """The objects loaded so far, by entry and place, as messages name them."""
+def code_for_workers() -> Mapping[str, Any]:
+    """The objects loaded so far that workers use, by entry and place, as messages name them."""
     return _loaded
 
 

@@ -133,7 +133,8 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
     "-c",
     "--config",
     type=click.Path(path_type=Path),
-    help="Config file of a run or a sweep: check its models, judges and output.",
+    help="Config file of a run or a sweep: check its models, judges and output. Beside it: --profile, --set, "
+    "--gpu-memory.",
 )
 @click.option("--profile", metavar="NAME", help="Use the values under profiles.NAME of the config file.")
 @key_option(
@@ -193,6 +194,9 @@ def doctor(
         )
     if all_models:
         _check_all_models(as_json)
+    for flag in ("gpu_memory", "max_tokens"):
+        if flags[flag] is not None and flags[flag] < 1:
+            raise InputError(f"--{flag.replace('_', '-')}: {flags[flag]} is too small. Fix: give 1 or more.")
     if gpu_check:
         findings = _gpu_check(device or "cuda", steps)
     elif flags["config"] is not None:
@@ -246,7 +250,13 @@ def _config_findings(config: Path, given: Mapping[str, Any]) -> list[Any]:
             "--set KEY=VALUE, or leave --config out."
         )
     assignments, profile = given.get("assignments", ()), given.get("profile")
-    if config_kind(config) == "sweep":
+    kind = config_kind(config)
+    if kind not in ("run", "sweep", None):
+        raise InputError(
+            f"{config} is the config of a {kind}, and doctor checks those of runs and sweeps. Fix: name its model and "
+            "judges with --model and --judge."
+        )
+    if kind == "sweep":
         sweep = read_config_as(SweepConfig, config, {}, assignments, profile)
         return list(examine_runs(sweep.runs(), sweep.output, given.get("gpu_memory")))
     run = read_config_as(RunConfig, config, {}, assignments, profile)
@@ -271,9 +281,6 @@ def _findings(
     for flag, value in (("--weights", weights), ("--family", family), ("--base-url", base_url)):
         if value is not None and model is None:
             raise InputError(f"{flag} needs a --model. Fix: add --model.")
-    for flag, number in (("--gpu-memory", gpu_memory), ("--max-tokens", max_tokens)):
-        if number is not None and number < 1:
-            raise InputError(f"{flag}: {number} is too small. Fix: give 1 or more.")
     if assignments and model is None and not judge:
         raise InputError("--set needs a --config, a --model or a --judge. Fix: add the one whose key it sets.")
     if model is None and not judge and output is None:

@@ -22,14 +22,16 @@ SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
 
 @click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)
 @run_options
-@click.option("--response-tokens", type=int, help="Tokens of a response in an estimate; 2,000 by default.")
+@click.option(
+    "--response-tokens", type=click.IntRange(min=1), help="Tokens of a response in an estimate; 2,000 by default."
+)
 @output_options
 def plan(*, as_json: bool, response_tokens: int | None, **flags: Any) -> None:
     """Show what a run or sweep would do on this cluster.
 
     Starts no engine. Shows the rows, the most tokens, the pools and the stages of a run. With the config of a sweep:
     estimates of the rows, tokens, GPU-hours and API cost of its models. A run that does not fit this cluster is
-    estimated like a sweep, and the command ends with the reason and exit code 2.
+    estimated like a sweep (not with --json), and the command ends with the reason and exit code 2.
     """
     from safechain_ray.commands.evaluate import plan_run
     from safechain_ray.commands.sweep.estimate import estimate_run

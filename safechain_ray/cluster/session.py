@@ -23,7 +23,7 @@ import psutil
 from ray.data.exceptions import SystemException
 from ray.exceptions import RayError, RayTaskError
 
-from safechain_ray.catalog.code import loaded_code, modules_of_catalogs
+from safechain_ray.catalog.code import code_for_workers, modules_of_catalogs
 from safechain_ray.cluster.nodes import gpus_of_kind, memory_of_type, read_autoscaler_capacity
 from safechain_ray.cluster.planner import ClusterView, Node
 from safechain_ray.config import ClusterConfig
@@ -122,13 +122,13 @@ def pickle_catalog_code_by_value() -> None:
 
     for module in modules_of_catalogs():
         cloudpickle.register_pickle_by_value(module)
-    for where, code in loaded_code().items():
+    for where, code in code_for_workers().items():
         try:
             cloudpickle.dumps(code)
         except Exception as error:  # an object of the user's module may raise anything
             raise InputError(
                 f"{where}: the code can't be sent to workers: {type(error).__name__}: {first_line(error)}. Fix: make "
-                "locks, files and connections in the class, not at the top of the module."
+                "locks, files and connections in __init__, not at the top of the module or of the class."
             ) from error
 
 

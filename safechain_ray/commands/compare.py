@@ -113,6 +113,7 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
 
     Raises InputError for a folder without a finished run, and for a run without a setting to compare.
     """
+    strategy = " ".join(strategy.split())
     (run,) = _open_runs([uri])
     pairing = pair_strategies(run.run_manifest.settings, strategy)
     strategies = [setting.strategy for setting in run.run_manifest.settings]

@@ -240,6 +240,12 @@ def resolve_import(config: ImportConfig) -> ImportWorkload:
             f"The column {responses.columns.thought!r} has thoughts, and models of family {family.name} write no "
             "thinking tags. Fix: name a family with tags, for example --family api."
         )
+    has_responses = responses.columns.response is not None or responses.columns.messages is not None
+    if not has_responses and responses.columns.label is not None and config.label_part != "thought":
+        raise InputError(
+            f"{responses.stream.source} has thoughts and no responses, and the labels would be about the "
+            f"{config.label_part}. Fix: add --label-part thought."
+        )
     strategy, sampling = config.strategy, config.sampling
     if sampling is not None and sampling.greedy and responses.most_responses > 1:
         raise InputError(

@@ -61,8 +61,8 @@ def load_labelled_run(config: StudyConfig) -> LabelledSet:
     parts = sorted({label.part for label in labels})
     if not labels:
         raise InputError(
-            f"{redact(config.data)} has no labels of people. Fix: import the responses with --label-column, or name a "
-            "file of labelled responses."
+            f"{redact(config.data)} has no labels of people. Fix: import the responses with --label-column and the "
+            "right --label-part, or name a file of labelled responses."
         )
     part = config.part or parts[0]
     found = [label for label in labels if label.part == part]

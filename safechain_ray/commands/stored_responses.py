@@ -147,7 +147,8 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     if bad >= responses.total():
         raise InputError(
             f"No row of {stream.source} has a prompt and a response:{_listed(problems, bad)}\n"
-            "Fix: name the right columns with --prompt-column and --response-column, or with --messages-column."
+            "Fix: name the right columns with --prompt-column and --response-column or --thought-column, or with "
+            "--messages-column."
         )
     return StoredResponses(stream, columns, unsafe_labels, rows, responses, categories, digest.text)
 

@@ -115,7 +115,7 @@ def _kind(source: str) -> str:
         return "huggingface"
     raise InputError(
         f"There is no file {source}, and it is neither a Hugging Face id (owner/name) nor a URI. "
-        "Fix: check the path or the name; `safechain-ray list datasets` shows the known names."
+        "Fix: check the path or the name; `safechain-ray list datasets` and `list responses` show the known names."
     )
 
 

@@ -92,6 +92,11 @@ def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) ->
     kinds = ["prompt", "response"]
     if given.thought is not None and given.response is None and not found["response"]:
         kinds.remove("response")
+    if not found["response"] and found["thought"] and "response" in kinds and given.response is None:
+        raise InputError(
+            f"{source} has no column of responses. Its columns: {column_names(columns)}. Fix: name it with "
+            f"--response-column; for thoughts alone, name theirs with --thought-column {found['thought'][0]}."
+        )
     chosen = {kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in kinds}
     thought = given.thought or next(iter(found["thought"]), None)
     return replace(given, **chosen, thought=thought)
@@ -142,13 +147,21 @@ Read = tuple[object, str | None, list[StoredResponse]]
 
 def _from_columns(row: Mapping[str, object], columns: ResponseColumns) -> Read:
     prompt = row.get(columns.prompt or "")
-    texts = _as_list(row.get(columns.response or ""))
+    if columns.response is None:
+        prompt_problem = text_problem(prompt, "prompt")
+        return prompt, prompt_problem, [_only_thought(thought) for thought in _as_list(row.get(columns.thought or ""))]
+    texts = _as_list(row.get(columns.response))
     thoughts = [None] * len(texts) if columns.thought is None else _as_list(row.get(columns.thought))
     if len(thoughts) != len(texts):
         problem = f"the row has {len(texts)} responses and {len(thoughts)} thoughts"
         return prompt, text_problem(prompt, "prompt"), [StoredResponse("", problem=problem) for _ in texts]
     found = [_response(text, thought) for text, thought in zip(texts, thoughts, strict=True)]
     return prompt, text_problem(prompt, "prompt"), found
+
+
+def _only_thought(thought: object) -> StoredResponse:
+    problem = text_problem(thought, "thought")
+    return StoredResponse("", problem=problem) if problem else StoredResponse("", as_text(thought))
 
 
 def _as_list(value: object) -> list[object]:

@@ -16,6 +16,7 @@ from safechain_ray.catalog.row_entries import RowsEntry
 from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, strategies
+from safechain_ray.likely_keys import redact_prefixed_keys
 from safechain_ray.report.document import escape
 from safechain_ray.storage import without_secrets
 
@@ -258,7 +259,7 @@ LISTINGS: Mapping[str, Listing] = {
 
 
 def entries(kind: str) -> list[Row]:
-    """The catalog entries of a kind, one mapping an entry. `entry` has the fields that its YAML sets."""
+    """The catalog entries of a kind, one mapping an entry. `entry` has the fields of its YAML, but for some remarks."""
     rows = [
         row | {"from": _origin(kind, row["name"]), "entry": _fields(kind, row["name"])} for row in LISTINGS[kind].rows()
     ]
@@ -268,7 +269,7 @@ def entries(kind: str) -> list[Row]:
 def _fields(kind: str, name: str) -> Row | None:
     found = (catalog.entry_of(section, name) for section in LISTINGS[kind].sections)
     entry = next((entry for entry in found if entry is not None), None)
-    return None if entry is None else entry.model_dump(mode="json", exclude_unset=True)
+    return None if entry is None else redact_prefixed_keys(entry.model_dump(mode="json", exclude_unset=True))
 
 
 def _origin(kind: str, name: str) -> str:

@@ -216,9 +216,12 @@ class StrategySpec(StrictNumbers):
     def words(self) -> list[str]:
         """Options and arguments for a label, for example `compat=paper` and `enable_thinking=false`."""
         options = [f"{key}={value}" for key, value in self.options.items()]
-        return options + [
-            f"{key}={json_text(value)}" for key, value in (self.template_kwargs | self.extra_body).items()
+        arguments = [f"{key}={json_text(value)}" for key, value in self.template_kwargs.items()]
+        body = [
+            f"{'extra_body.' if key in self.template_kwargs else ''}{key}={json_text(value)}"
+            for key, value in self.extra_body.items()
         ]
+        return options + arguments + body
 
     @property
     def label(self) -> str:

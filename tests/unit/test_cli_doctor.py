@@ -39,7 +39,7 @@ def test_a_judge_without_room_for_the_longest_response_is_a_warning_and_no_failu
     result = doctor("--model", "demo-reasoner", "--judge", "demo-guard")
     assert result.exit_code == 0
     assert "1 warning" in result.stdout
-    assert "Fix: lower --max-tokens to 1,886 or less." in " ".join(result.stdout.split())
+    assert "Fix: lower max_tokens to 1,886 or less." in " ".join(result.stdout.split())
     assert "context_length" not in result.stdout  # the judge's context is the longest of its model already
     assert "warning" not in doctor("--model", "demo-reasoner", "--judge", "demo-guard", "--max-tokens", "1886").stdout
 
@@ -107,9 +107,30 @@ def test_a_config_is_checked_with_its_models_judges_longest_response_and_output(
     )
     subjects = [finding["subject"] for finding in json.loads(doctor("-c", str(sweep), "--json").stdout)["findings"]]
     assert list(dict.fromkeys(subjects)) == ["demo-reasoner", "demo-guard", "R1-7B", "output"]
+    assert subjects.count("output") == 1
     refused = doctor("--config", str(run), "--model", "R1-7B")
     assert (refused.exit_code, "--model does not apply beside --config. Fix: set" in refused.stderr) == (2, True)
     assert doctor("--profile", "demo").exit_code == 2
+    assert doctor("--config", str(run), "--gpu-memory", "0").exit_code == 2
+
+
+def test_each_model_of_a_sweep_is_checked_for_the_judges_room_and_the_configs_gpus_count(tmp_path: Path):
+    sweep, copy = tmp_path / "sweep.yaml", tmp_path / "copy"
+    shutil.copytree(weights_location("package://demo-reasoner"), copy)
+    sweep.write_text(
+        f"models: [{{name: demo-reasoner, engine: {{context_length: 500}}}}, {{name: {copy}, family: demo}}]\n"
+        "datasets: [{name: quickstart}]\njudges: [{name: demo-guard}]\nsampling: {max_tokens: 2000}\n"
+        f"resources: {{gpu_memory: 24}}\noutput: {tmp_path}/sweep\n"
+    )
+    findings = json.loads(doctor("--config", str(sweep), "--json").stdout)["findings"]
+    assert [each["status"] for each in findings if each["check"] == "room"] == ["ok", "warning"]
+    assert {each["check"] for each in findings if each["check"].startswith("memory")} == {"memory on 24 GB"}
+
+
+def test_the_config_of_a_study_is_refused_by_name(tmp_path: Path):
+    (tmp_path / "study.yaml").write_text("data: labels.csv\njudges: [{name: refusal-match}]\n")
+    result = doctor("--config", str(tmp_path / "study.yaml"))
+    assert (result.exit_code, "is the config of a study, and doctor checks those of" in result.stderr) == (2, True)
 
 
 def test_set_changes_what_is_checked():

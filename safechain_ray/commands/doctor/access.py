@@ -35,7 +35,7 @@ OWN_CODE = "take a copy of the model in a format that transformers loads itself"
 
 def offline_fix(subject: Subject, is_offline: bool) -> str:
     """How the files of a model or a judge get here without the hub. `is_offline` says that HF_HUB_OFFLINE is set."""
-    copy = "download the model elsewhere and give its folder with --weights"
+    copy = "download the model elsewhere and give its folder as the model, or with --weights"
     if subject.key != "model":  # --weights has the folder of the model
         copy = "fill the hub's cache on another machine (deploy/warm_weights.py) and set HF_HOME"
     return f"unset HF_HUB_OFFLINE, or {copy}" if is_offline else copy

@@ -10,7 +10,7 @@ from typing import Any
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ModelEntry
-from safechain_ray.commands.doctor import Finding, Status, Subject
+from safechain_ray.commands.doctor import Finding, Status, Subject, any_failed
 from safechain_ray.commands.doctor.access import ask_hub, is_local, load
 from safechain_ray.commands.doctor.model import check_prompt_of
 from safechain_ray.commands.doctor.thinking import check_parser
@@ -43,6 +43,8 @@ class ModelReport:
     def summary(self) -> dict[str, Status | None]:
         """The worst status of each column, None where the family has nothing to check."""
         summary = {column: self._worst(checks) for column, checks in COLUMNS.items()}
+        if any_failed(self.findings) and not any(status == "failed" for status in summary.values()):
+            return {**summary, "template": "failed"}  # neither the tokenizer nor the entry could be read
         if self.unverified is None:
             return summary
         family = catalog.families().get(self.family)

@@ -67,21 +67,24 @@ def examine(
 
 
 def examine_runs(runs: Sequence[RunConfig], output: str | None, gpu_memory: int | None) -> Iterator[Finding]:
-    """The findings about the models of a run or a sweep, its judges once, and its output.
+    """The findings about the models of a run or a sweep, its judges, and its output; equal findings once.
 
-    Raises InputError, before any finding, for names and settings that can't work.
+    `gpu_memory` of None is that of the config. Raises InputError, before any finding, for names and settings that
+    can't work.
     """
     longest = [max(setting.sampling.max_tokens for setting in resolve_names(run).settings) for run in runs]
-    checks: list[Iterator[Finding]] = []
-    checked: set[tuple[JudgeConfig, ...]] = set()
-    for number, (run, max_tokens) in enumerate(zip(runs, longest, strict=True), start=1):
-        judges = () if run.judges in checked else run.judges
-        checked.add(run.judges)
-        last = output if number == len(runs) else None
-        checks.append(
-            examine(run.model, judges, weights=None, output=last, gpu_memory=gpu_memory, max_tokens=max_tokens)
+    checks = [
+        examine(
+            run.model,
+            run.judges,
+            weights=None,
+            output=output if run is runs[-1] else None,
+            gpu_memory=gpu_memory or run.resources.gpu_memory,
+            max_tokens=max_tokens,
         )
-    return chain.from_iterable(checks)
+        for run, max_tokens in zip(runs, longest, strict=True)
+    ]
+    return iter(dict.fromkeys(chain.from_iterable(checks)))
 
 
 def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:

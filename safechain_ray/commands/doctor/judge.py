@@ -63,7 +63,7 @@ def template_tokens(tokenizer: Any, judge: JudgeEntry) -> int:
 def _fix_of_room(subject: Subject, judge: EngineNeeds, response: int, missing: int, longest: int | None) -> str:
     """The context that is needed, if the judge's model has it, and the longest response that fits now."""
     fitting, needed = response - missing, judge.context_length + missing
-    lower = f"lower --max-tokens to {fitting:,} or less" if fitting > 0 else "name a judge with a longer context"
+    lower = f"lower max_tokens to {fitting:,} or less" if fitting > 0 else "name a judge with a longer context"
     if longest is not None and longest < needed:
         return lower
     known = "" if longest is None else f" (the model has {longest:,})"

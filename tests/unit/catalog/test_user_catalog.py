@@ -193,8 +193,16 @@ def test_code_that_cannot_be_sent_to_workers_is_refused_before_an_engine_loads(u
     )
     builder(catalog.judges()["mine"])
     place = re.escape(f"judges.mine ({folder}/judges.yaml, line 2): the code can't be sent to workers")
-    with pytest.raises(InputError, match=place + ".*pickle.*Fix: make locks"):
+    with pytest.raises(InputError, match=place + ".*pickle.*Fix: make locks.* in __init__"):
         pickle_catalog_code_by_value()
+
+
+def test_a_metric_of_the_users_code_stays_with_the_command_and_may_hold_a_lock(use: Use) -> None:
+    from safechain_ray.catalog.code import code_for_workers
+
+    use(metrics_yaml="metrics:\n  mine: {kind: 'lengths:Longest'}\n", lengths_py=LENGTHS, shared_words_py="LIMIT = 5\n")
+    assert catalog.code_of("metrics", "mine", "lengths:Longest") is not None
+    assert code_for_workers() == {}
 
 
 @pytest.mark.parametrize(

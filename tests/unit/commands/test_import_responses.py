@@ -320,9 +320,25 @@ def test_a_labelled_set_of_the_catalog_is_imported_with_what_its_labels_are_abou
     assert {row["thought"] for row in samples} == {"Thought."}
 
 
+def test_a_row_may_have_several_thoughts_and_no_response(tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "reasoning": ["A.", "B."]}, {"prompt": "R", "reasoning": ["C.", ""]}]
+    done = imported(tmp_path, rows, thought_column="reasoning")
+    assert [(row["thought"], row["error"]) for row in samples_of(tmp_path)] == [
+        *(("A.", None), ("B.", None), ("C.", None), (None, "the thought is empty"))
+    ]
+    assert done.metrics.errors == 1
+
+
+def test_labels_of_thoughts_without_responses_are_about_the_thoughts(tmp_path: Path) -> None:
+    rows = [{"prompt": "Q", "reasoning": "Hm.", "label": "safe"}]
+    with pytest.raises(InputError, match=r"has thoughts and no responses, .* Fix: add --label-part thought"):
+        imported(tmp_path, rows, thought_column="reasoning", label_column="label")
+    imported(tmp_path, rows, thought_column="reasoning", label_column="label", label_part="thought")
+
+
 def test_thoughts_without_responses_are_imported_where_their_column_is_named(tmp_path: Path) -> None:
     rows = [{"prompt": "Q", "reasoning": "Hm."}]
-    with pytest.raises(InputError, match="no column of responses"):
+    with pytest.raises(InputError, match=r"no column of responses.*for thoughts alone, .* --thought-column reasoning"):
         imported(tmp_path, rows)
     done = imported(tmp_path, rows, thought_column="reasoning")
     assert [(row["thought"], row["answer"], row["outcome"]) for row in samples_of(tmp_path)] == [

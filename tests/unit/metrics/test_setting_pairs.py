@@ -66,3 +66,5 @@ def test_settings_of_one_strategy_differ_by_their_labels() -> None:
     assert pair_strategies([on, off], "default enable_thinking=true").pairs == ((on, off),)
     assert pair_strategies([GREEDY, on, off], "default").pairs == ((GREEDY, on), (GREEDY, off))
     assert pair_strategies([on, off], "default") == Pairing((), ())
+    body = setting(strategy={"name": "default", "extra_body": {"a": 1}, "template_kwargs": {"a": 1}})
+    assert body.strategy.label == "default a=1 extra_body.a=1"

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from safechain_ray import catalog
+from safechain_ray.catalog.entries import ModelEntry
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.report.listing import LISTINGS, entries, print_entries
@@ -43,6 +44,13 @@ def test_json_has_every_field_that_an_entry_sets():
     assert (qwen3["no_think"], qwen3["reasoning_parser"]) == ({"enable_thinking": False}, "qwen3")
     wildguard = {entry["name"]: entry for entry in entries("judges")}["wildguard"]["entry"]
     assert "You are a classifier" in json.dumps(wildguard["request"])
+
+
+def test_keys_of_a_users_entry_are_redacted(monkeypatch: pytest.MonkeyPatch):
+    known = catalog.models()["demo-reasoner"].model_dump() | {"engine_kwargs": {"hf_token": "hf_canary0123456789"}}
+    entry = ModelEntry.model_validate({key: value for key, value in known.items() if value is not None})
+    monkeypatch.setattr(catalog, "entry_of", lambda section, name: entry)
+    assert "canary" not in json.dumps(entries("models"))
 
 
 def test_a_models_entry_has_its_needs_and_whether_its_thought_can_be_separated():

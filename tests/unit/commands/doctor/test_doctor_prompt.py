@@ -194,9 +194,9 @@ def test_a_response_that_is_longer_than_the_judge_can_read_is_doubtful(
     ("context", "longest", "fix"),
     [
         (8192, 131_072, "set judges.1.engine.context_length to 16220 or more (the model has 131,072), or lower"),
-        (8192, None, "set judges.1.engine.context_length to 16220 or more, or lower --max-tokens to 7,972 or less"),
-        (8192, 8192, "lower --max-tokens to 7,972 or less"),
-        (4096, 8192, "lower --max-tokens to 3,876 or less"),
+        (8192, None, "set judges.1.engine.context_length to 16220 or more, or lower max_tokens to 7,972 or less"),
+        (8192, 8192, "lower max_tokens to 7,972 or less"),
+        (4096, 8192, "lower max_tokens to 3,876 or less"),
         (220, 220, "name a judge with a longer context"),
     ],
 )
