@@ -197,12 +197,13 @@ def doctor(
     for flag in ("gpu_memory", "max_tokens"):
         if flags[flag] is not None and flags[flag] < 1:
             raise InputError(f"--{flag.replace('_', '-')}: {flags[flag]} is too small. Fix: give 1 or more.")
+    config = flags.pop("config")
     if gpu_check:
         findings = _gpu_check(device or "cuda", steps)
-    elif flags["config"] is not None:
-        findings = _config_findings(flags["config"], only_given({**flags, "config": None}))
+    elif config is not None:
+        findings = _config_findings(config, only_given(flags))
     else:
-        findings = _findings(**{key: value for key, value in flags.items() if key != "config"})
+        findings = _findings(**flags)
     if as_json:
         click.echo(json.dumps(findings_summary(findings), indent=2))
     else:
