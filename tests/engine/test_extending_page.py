@@ -39,7 +39,7 @@ def write_files(folder: Path) -> None:
 def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Path) -> None:
     write_files(tmp_path)
     of_catalog = [words for words in commands(PAGE) if "my-catalog" in words and "list" not in words]
-    assert [words[1] for words in of_catalog] == ["doctor", "evaluate", "report", "benchmark"]
+    assert [words[1] for words in of_catalog] == ["doctor", "doctor", "evaluate", "report", "benchmark"]
     environment = {**marked_environment(), "PYTHONPATH": str(ROOT)}
     listed = run(["safechain-ray", "list", "--source", "--json", "--catalog", "my-catalog"], tmp_path, environment)
     names = {row["name"] for row in json.loads(listed)}

@@ -30,7 +30,7 @@ BY_DESIGN = {
     "safechain_ray/benchmarks/conversation.py": "runs inside the sandbox",
     "safechain_ray/benchmarks/sandbox/launcher.py": "runs inside the sandbox, and reads what was handed in",
     "safechain_ray/benchmarks/sandbox/running.py": "hands it in: marshal only writes here",
-    "safechain_ray/cluster/session.py": "only says which modules Ray pickles by value",
+    "safechain_ray/cluster/session.py": "says which modules Ray pickles by value, and only writes pickles",
     "safechain_ray/training/shard_pickles.py": "looks at what torch unpickles, by an unpickler that knows its classes",
 }
 
@@ -42,6 +42,8 @@ def unsafe(source: str) -> Iterator[str]:
                 yield from (f"{node.lineno}: import {one.name}" for one in names if one.name in UNPICKLERS)
             case ast.ImportFrom(module=str(module)) if {module.split(".")[0], module.split(".")[-1]} & UNPICKLERS:
                 yield f"{node.lineno}: from {module}"
+            case ast.ImportFrom(names=names):
+                yield from (f"{node.lineno}: import {one.name}" for one in names if one.name in UNPICKLERS)
             case ast.Call(func=ast.Name(id=name)) if name in UNSAFE_CALLS:
                 yield f"{node.lineno}: {name}()"
             case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name)) if (module, name) in UNSAFE_METHODS:
@@ -60,7 +62,13 @@ def test_no_file_of_the_project_unpickles_or_evaluates() -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["import pickle", "from ray import cloudpickle\nimport cloudpickle", "import torch\ntorch.load('x')", "eval('1')"],
+    [
+        "import pickle",
+        "from ray import cloudpickle",
+        "from ray.cloudpickle import loads",
+        "import torch\ntorch.load('x')",
+        "eval('1')",
+    ],
 )
 def test_what_would_is_found(source: str) -> None:
     assert list(unsafe(source))
