@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 from safechain_ray.types import ThinkingTags, read_tags
 
@@ -19,6 +20,13 @@ def bos_twice(prompt: str) -> str:
     return prompt if opening is None else opening.group() + prompt
 
 
+@cache
+def _opened_at_end(opening: str, close: str | None) -> re.Pattern[str]:
+    """An opening tag at the end of a text; with `close` also one that is closed there."""
+    closed = "" if close is None else rf"(?:{re.escape(close)}\s*)?"
+    return re.compile(rf"{re.escape(opening)}\s*{closed}\Z")
+
+
 def split_begun(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
     """As `split_opening`, also for a thought that the template opens and closes: that of a model that shall not think.
 
@@ -28,7 +36,7 @@ def split_begun(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
     """
     if tags is None:
         return prompt, ""
-    begun = re.search(rf"{re.escape(tags.open)}\s*(?:{re.escape(tags.close)}\s*)?\Z", prompt)
+    begun = _opened_at_end(tags.open, tags.close).search(prompt)
     return (prompt, "") if begun is None else (prompt[: begun.start()], begun.group())
 
 
@@ -40,7 +48,7 @@ def split_opening(prompt: str, tags: ThinkingTags | None) -> tuple[str, str]:
     """
     if tags is None:
         return prompt, ""
-    opening = re.search(rf"{re.escape(tags.open)}\s*\Z", prompt)
+    opening = _opened_at_end(tags.open, None).search(prompt)
     if opening is None:
         return prompt, ""
     return prompt[: opening.start()], opening.group()

@@ -9,6 +9,7 @@ A pairwise preference is a judge's decision between two responses to a prompt.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from types import NoneType
 from typing import Any, Literal, get_args
 
@@ -78,9 +79,9 @@ def arrow_array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 
 def record_arrays(records: Sequence[Any], fields: Iterable[pa.Field]) -> dict[str, pa.Array]:
     """The named fields of the records as columns."""
-    return {
-        field.name: arrow_array([getattr(record, field.name) for record in records], field.type) for field in fields
-    }
+    # Arrow makes a new text of `field.name` each time, so it is read once for all records.
+    named = ((field.name, field.type) for field in fields)
+    return {name: arrow_array(list(map(attrgetter(name), records)), kind) for name, kind in named}
 
 
 def samples_table(samples: Sequence[Sample]) -> pa.Table:

@@ -70,14 +70,17 @@ def with_thinking_tags(start: AnyStart, settings: Sequence[Setting], family: Fam
     return start
 
 
+FINISH_REASONS = frozenset(get_args(FinishReason))
+
+
 def _check_decoded(decoded: object) -> None:
     """Raise ValueError for what the code of a strategy must not return. Wrong counts would be in every figure."""
     if not isinstance(decoded, Decoded):
         raise ValueError(f"the strategy returned {type(decoded).__name__}, which is no Decoded")
     counts = (decoded.prompt_tokens, decoded.completion_tokens, decoded.forced_rounds, decoded.thought_tokens or 0)
-    if any(count < 0 for count in counts):
+    if min(counts) < 0:
         raise ValueError(f"the strategy returned a negative count: {min(counts)}")
-    if decoded.finish_reason not in get_args(FinishReason):
+    if decoded.finish_reason not in FINISH_REASONS:
         raise ValueError(f"the strategy returned the finish_reason {decoded.finish_reason!r}, not stop or length")
 
 
