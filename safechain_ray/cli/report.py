@@ -58,7 +58,7 @@ Examples:
 @click.option(
     "--samples-with-text",
     type=click.IntRange(min=0),
-    help="With --html: maximum number of samples with their texts; 50,000 by default (about 40 MB at 2 kB each).",
+    help="With --html: maximum number of samples with their texts; 50,000 by default, fewer where texts are long.",
 )
 @paper_options
 @format_option
@@ -209,14 +209,12 @@ def _write_html(
 ) -> None:
     """Write the HTML report; with `fine_grained`, after the analysis that it shows."""
     from safechain_ray.commands.fine_grained import analyse
-    from safechain_ray.report.html.samples import WITH_TEXT
     from safechain_ray.report.html.write import write_report
     from safechain_ray.storage import open_folder
 
     if fine_grained:
         analyse(run)
-    with_text = WITH_TEXT if samples_with_text is None else samples_with_text
-    _print_report(write_report(open_folder(run), target or None, with_text, stand_ins or NO_STAND_INS), as_json)
+    _print_report(write_report(open_folder(run), target or None, samples_with_text, stand_ins or NO_STAND_INS), as_json)
 
 
 def _print_report(written: str, as_json: bool) -> None:

@@ -3,10 +3,11 @@
 A pair has the samples of both runs with the same prompt and the same sample index.
 """
 
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
+
+import pyarrow as pa
 
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.published import published_figures
@@ -24,7 +25,7 @@ from safechain_ray.metrics.comparison import Pairing, pair_runs
 from safechain_ray.metrics.preferences import LeftOut, Preferences, Unanswered, summarise_preferences
 from safechain_ray.runs.attempt import Attempt, RowStream
 from safechain_ray.runs.file_index import RowKind, repair_and_index, report_repairs
-from safechain_ray.runs.folder import READERS, RunFolder, read_samples
+from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.identity import name_of
 from safechain_ray.runs.pools import judge_pool
 from safechain_ray.runs.progress import RunReporter
@@ -87,17 +88,11 @@ def _pair(a: _Stored, b: _Stored) -> StoredPair:
 
 def _stored(run: RunFolder, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
     """The samples of `settings`, which maps them to A's."""
-    with ThreadPoolExecutor(READERS) as readers:
-        for samples in readers.map(lambda name: list(_in_file(run, name, settings)), _files(run)):
-            yield from samples
+    for name, table in zip(run.samples.list_files(".parquet"), run.counted_samples(_COLUMNS), strict=True):
+        yield from _in_table(table, name, settings)
 
 
-def _files(run: RunFolder) -> Collection[str]:
-    return run.samples.list_files(".parquet")
-
-
-def _in_file(run: RunFolder, name: str, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
-    table = read_samples(run.samples, name, _COLUMNS)
+def _in_table(table: pa.Table, name: str, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
     for setting_id, prompt_id, sample_index, sample_id, category, prompt, outcome in zip(
         *(table[column].to_pylist() for column in _COLUMNS), strict=True
     ):

@@ -10,7 +10,6 @@ Guarantees:
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, count
@@ -19,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from safechain_ray.runs.folder import READERS, RunFolder
+from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.progress import Reporter
-from safechain_ray.storage import FileFacts, Folder
+from safechain_ray.storage import FileFacts, Folder, read_ahead
 from safechain_ray.types import (
     NO_FAILURE,
     PIECES_SCHEMA,
@@ -42,7 +41,10 @@ SMALL_BYTES = 4 * 2**20
 """Compaction leaves larger files as they are: a run of a million long samples is not written twice."""
 
 MERGED_BYTES = 32 * 2**20
-"""Most bytes of the files that become one. Their rows are in the driver's memory."""
+"""Most bytes of the files that become one."""
+
+MERGED_MEMORY = 64 * 2**20
+"""Most bytes of their rows in memory, which a reader of the file needs too. Repeated text takes far less in a file."""
 
 TableCounts = Callable[[pa.Table], dict[str, int]]
 
@@ -119,10 +121,10 @@ def repair_and_index(
     `counts` are taken of the completed rows, file by file. Rows that are `incomplete` stay and are listed, but a
     completed row of the same key replaces them.
     """
-    names = folder.list_files(".parquet")
-    with ThreadPoolExecutor(READERS) as readers:
-        read = partial(_read_keys, folder, kind, counts, incomplete)
-        files = dict(zip(names, readers.map(read, names), strict=True))
+    listed = folder.list_facts(".parquet")
+    read = partial(_read_keys, folder, kind, counts, incomplete)
+    read_files = read_ahead(listed, read, memory=lambda file: file.memory if file else 0)
+    files = {facts.name: file for facts, file in zip(listed, read_files, strict=True)}
     broken = tuple(name for name, file in files.items() if file is None)
     for name in broken:
         folder.move(name, _free_name(folder, name))
@@ -194,15 +196,46 @@ def compact(folder: Folder) -> None:
     Each merged file is written before its parts are deleted. A crash in between leaves repeated rows, which the next
     `repair_and_index` drops.
     """
-    files = [file for file in folder.list_facts() if file.name.endswith(".parquet")]
-    for names in _groups(files):
-        with ThreadPoolExecutor(READERS) as readers:
-            tables = list(readers.map(folder.read_parquet, names))
-        folder.write_parquet(
-            f"part-{short_hash(*names)}.parquet", pa.concat_tables(tables, promote_options="permissive")
-        )
-        for name in names:
-            folder.delete(name)
+    small = [file for file in folder.list_facts(".parquet") if file.size < SMALL_BYTES]
+    if len(small) < 2:
+        return
+    group = _Group(folder)
+    tables = read_ahead(small, folder.read_parquet, memory=lambda table: table.nbytes)
+    for file, table in zip(small, tables, strict=True):
+        if not group.has_room(file, table):
+            group.merge()
+            group = _Group(folder)
+        group.add(file, table)
+    group.merge()
+
+
+@dataclass(slots=True)
+class _Group:
+    """Small files of `folder` that become one."""
+
+    folder: Folder
+    names: list[str] = field(default_factory=list)
+    tables: list[pa.Table] = field(default_factory=list)
+    size: int = 0
+    memory: int = 0
+
+    def has_room(self, file: FileFacts, table: pa.Table) -> bool:
+        return self.size + file.size <= MERGED_BYTES and self.memory + table.nbytes <= MERGED_MEMORY
+
+    def add(self, file: FileFacts, table: pa.Table) -> None:
+        self.names.append(file.name)
+        self.tables.append(table)
+        self.size += file.size
+        self.memory += table.nbytes
+
+    def merge(self) -> None:
+        """Write the rows as one file, then delete their files."""
+        if len(self.names) < 2:
+            return
+        merged = pa.concat_tables(self.tables, promote_options="permissive")
+        self.folder.write_parquet(f"part-{short_hash(*self.names)}.parquet", merged)
+        for name in self.names:
+            self.folder.delete(name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +246,8 @@ class _File:
     samples: list[str]
     states: list[int]
     counts: dict[str, int]
+    memory: int
+    """Bytes of the rows while they were read."""
 
 
 def _read_keys(folder: Folder, kind: RowKind, counts: TableCounts, incomplete: RowFilter, name: str) -> _File | None:
@@ -229,7 +264,8 @@ def _read_keys(folder: Folder, kind: RowKind, counts: TableCounts, incomplete: R
     rows = zip(kind.failed(table), incomplete(table), strict=True)
     states = [FAILED if has_failed else INCOMPLETE if lacks else COMPLETED for has_failed, lacks in rows]
     keys = kind.keys(table)
-    return _File(keys, keys if kind.key == ("sample_id",) else table["sample_id"].to_pylist(), states, counts(table))
+    samples = keys if kind.key == ("sample_id",) else table["sample_id"].to_pylist()
+    return _File(keys, samples, states, counts(table), len(data) + table.nbytes)
 
 
 def _strange(files: dict[str, _File], expected: Iterable[str] | None) -> set[str]:
@@ -260,23 +296,6 @@ def _rewrite(folder: Folder, name: str, new_name: str, indices: list[int], count
         counted = counts(rest)
     folder.delete(name)
     return counted
-
-
-def _groups(files: Iterable[FileFacts]) -> Iterator[list[str]]:
-    """Names of at least two small files each, of at most MERGED_BYTES together."""
-    group: list[str] = []
-    size = 0
-    for file in sorted(files, key=lambda each: each.name):
-        if file.size >= SMALL_BYTES:
-            continue
-        if size + file.size > MERGED_BYTES:
-            if len(group) > 1:
-                yield group
-            group, size = [], 0
-        group.append(file.name)
-        size += file.size
-    if len(group) > 1:
-        yield group
 
 
 def repair_samples(folder: RunFolder, reporter: Reporter) -> Collection[str]:

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
-from safechain_ray.storage import Folder, open_folder, read_record
+from safechain_ray.storage import Folder, open_folder, read_ahead, read_record
 from safechain_ray.storage.retry import TORN_FIX
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, Sampling, conformed
 from safechain_ray.types.tables import ADDED_COLUMNS, GRADED_SCHEMA
@@ -40,12 +39,6 @@ MOST_SUBFOLDERS = 20
 """Most subfolders of a wrong folder that are looked into for a run."""
 
 METRICS_FIX = "run the run's own command again: it measures the samples anew."
-
-READERS = 16
-"""Files read at the same time: an object store answers slowly, but many requests at once."""
-
-READ_AHEAD = 4 * READERS
-"""Files in memory at the same time while they are processed one by one."""
 
 CARD = """---
 configs:
@@ -140,12 +133,7 @@ class RunFolder:
     def prompt_texts(self) -> dict[tuple[str, str], str]:
         """The text of each prompt, by data set and prompt_id."""
         columns = ["dataset", "prompt_id", "prompt"]
-        with ThreadPoolExecutor(READERS) as readers:
-            read = partial(read_samples, self.samples, columns=columns)
-            tables = [
-                table.group_by(columns).aggregate([])
-                for table in readers.map(read, self.samples.list_files(".parquet"))
-            ]
+        tables = (table.group_by(columns).aggregate([]) for table in self.counted_samples(columns))
         rows = (zip(*(table[name].to_pylist() for name in columns), strict=True) for table in tables)
         return {(dataset, prompt_id): prompt for row in rows for dataset, prompt_id, prompt in row}
 
@@ -350,7 +338,4 @@ def _judge_of(folder: Folder) -> str:
 
 
 def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
-    names = folder.list_files(".parquet")
-    with ThreadPoolExecutor(READERS) as readers:
-        for start in range(0, len(names), READ_AHEAD):
-            yield from readers.map(read, names[start : start + READ_AHEAD])
+    return read_ahead(folder.list_facts(".parquet"), read, memory=lambda table: table.nbytes)

@@ -117,9 +117,10 @@ class Folder:
         """Sorted names of this folder's files that end in `suffix`, without hidden ones. A missing folder has none."""
         return [info.base_name for info in self._list(fs.FileType.File, suffix)]
 
-    def list_facts(self) -> list[FileFacts]:
-        """This folder's files with their sizes and modification times, in one request per thousand files."""
-        return [FileFacts(info.base_name, info.size, info.mtime_ns or 0) for info in self._list(fs.FileType.File, "")]
+    def list_facts(self, suffix: str = "") -> list[FileFacts]:
+        """The files of `list_files` with their sizes and modification times, in one request per thousand files."""
+        listed = self._list(fs.FileType.File, suffix)
+        return [FileFacts(info.base_name, info.size, info.mtime_ns or 0) for info in listed]
 
     def list_folders(self) -> list[str]:
         """Sorted names of this folder's subfolders, without hidden ones."""

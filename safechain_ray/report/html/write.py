@@ -10,7 +10,7 @@ from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.comparison import comparison_page, sweep_page
 from safechain_ray.report.html.run import benchmark_page, run_page
-from safechain_ray.report.html.samples import WITH_TEXT, pack_samples
+from safechain_ray.report.html.samples import pack_samples
 from safechain_ray.report.leaderboard import SweepRun
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.run_manifest import metrics_of
@@ -20,9 +20,10 @@ REPORT = "report.html"
 
 
 def write_report(
-    folder: Folder, target: str | None = None, with_text: int = WITH_TEXT, stand_ins: StandIns = NO_STAND_INS
+    folder: Folder, target: str | None = None, with_text: int | None = None, stand_ins: StandIns = NO_STAND_INS
 ) -> str:
-    """Make the report of the finished run in `folder`, with the texts of at most `with_text` samples.
+    """Make the report of the finished run in `folder`, with the texts of at most `with_text` samples. By
+    default `pack_samples` chooses their number.
 
     `target` is the file's path or URI, by default `report.html` in the run's folder. Returns where the report was
     written, without secrets. Raises InputError where there is no run, or one that has not ended.

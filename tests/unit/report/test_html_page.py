@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from safechain_ray.errors import InputError
+from safechain_ray.report.html import samples as samples_module
 from safechain_ray.report.html.elements import element, join
 from safechain_ray.report.html.run import run_page
 from safechain_ray.report.html.samples import pack_samples, packed
@@ -163,6 +164,18 @@ def test_a_limit_keeps_about_as_many_texts_and_never_more(tmp_path: Path, limit:
     assert sum(text >= 0 for text in unpacked(data.index)["text"]) == data.with_text
     page = run_page(metrics, folder.read_run(), data)
     assert f"The texts of {data.with_text} of them, drawn at random" in page
+
+
+def test_long_texts_leave_room_for_fewer_samples_unless_a_number_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    metrics = write_run(tmp_path, SETTINGS, varied(SETTINGS, 100))
+    folder = RunFolder(open_folder(str(tmp_path)))
+    stored = sum(file.size for file in folder.samples.list_facts())
+    assert pack_samples(folder, metrics).with_text == 400
+    monkeypatch.setattr(samples_module, "TEXT_BYTES", stored // 4)
+    assert 70 <= pack_samples(folder, metrics).with_text <= 100
+    assert pack_samples(folder, metrics, with_text=400).with_text == 400
 
 
 def test_the_report_is_in_the_runs_folder_or_at_the_given_target(tmp_path: Path):

@@ -58,6 +58,22 @@ def test_large_files_stay_and_groups_have_a_limit(samples: Folder, monkeypatch: 
     assert samples.list_files(".parquet") == names
 
 
+def test_repetitive_text_makes_files_that_fit_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A response that loops is stored in a fortieth of its size: the size of files says little about memory."""
+    monkeypatch.setattr(file_index, "MERGED_MEMORY", 2**20)
+    folder = open_folder(str(tmp_path))
+    for number in range(24):
+        rows = [sample(f"{number}-{row}", response="Wait, is this right? " * 500) for row in range(32)]
+        folder.write_parquet(f"part-{number:02}.parquet", samples_table(rows))
+    before = ids(folder)
+    assert sum(file.size for file in folder.list_facts()) < 2**19
+    compact(folder)
+    merged = [folder.read_parquet(name).nbytes for name in folder.list_files(".parquet")]
+    assert 1 < len(merged) < 24
+    assert max(merged) <= 2**20
+    assert ids(folder) == before
+
+
 @pytest.mark.parametrize("deletions", [0, 1, 20])
 def test_a_crash_leaves_repeated_rows_that_the_next_attempt_drops(
     samples: Folder, monkeypatch: pytest.MonkeyPatch, deletions: int
