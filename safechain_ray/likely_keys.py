@@ -80,6 +80,20 @@ def without_prefixed_keys(tree: T) -> T:
     return tree
 
 
+def key_fault(key: str, variable: str) -> str | None:
+    """An error with its fix where the key in `variable` can't be sent in a header; else None. The key is not quoted.
+
+    Example:
+        >>> key_fault("sk-\u2026", "MY_KEY")
+        "The key in MY_KEY has the character '…', which no key has. Fix: copy the key again."
+    """
+    wrong = next((character for character in key if not "!" <= character <= "~"), None)
+    if wrong is None:
+        return None
+    shown = wrong if wrong.isprintable() and wrong != " " else f"U+{ord(wrong):04X}"
+    return f"The key in {variable} has the character '{shown}', which no key has. Fix: copy the key again."
+
+
 def redact_prefixed_keys(tree: Any) -> Any:
     """A copy of `tree` (mappings and lists), in whose texts words with a known prefix of API keys are redacted.
 

@@ -18,6 +18,7 @@ from safechain_ray.catalog.judge_forms import (
     form_errors,
 )
 from safechain_ray.errors import InputError
+from safechain_ray.likely_keys import key_fault
 from safechain_ray.types import PLAIN_URL, VariableName
 
 
@@ -41,6 +42,8 @@ class Endpoint(BaseModel):
                 f"Fix: run `export {self.api_key_env}=...` before the command, "
                 f"or name another one with --set {key}=NAME."
             )
+        if fault := key_fault(secret, self.api_key_env):
+            raise InputError(fault)
         return SecretStr(secret)
 
 

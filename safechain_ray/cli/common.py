@@ -140,7 +140,7 @@ def print_location(label: str, location: object, console: Console | None = None)
 
 def show_run(metrics: RunMetrics, folder: Folder, report: str | None, as_json: bool) -> None:
     """Print the figures of a run, and where its results and its page are."""
-    from safechain_ray.report.tables import render_metrics
+    from safechain_ray.report.tables import NOT_JUDGED, is_judged, render_metrics
 
     if as_json:
         click.echo(metrics.model_dump_json(indent=2))
@@ -149,6 +149,8 @@ def show_run(metrics: RunMetrics, folder: Folder, report: str | None, as_json: b
     print_location("Results", folder)
     if report:
         print_location("Report", report)
+    if not is_judged(metrics):
+        click.echo(NOT_JUDGED.format(folder=shlex.quote(redact(str(folder)))))
 
 
 def _fail(message: str, code: int, as_json: bool, *, debug: bool = False) -> NoReturn:

@@ -61,7 +61,10 @@ def judge(
 ) -> None:
     """Add judges, or parts to judge, to a finished run.
 
-    RUN is its folder or URI. No response is generated again. The verdicts go to verdicts/<judge>/ in the run's folder,
+    RUN is its folder or URI, or a file of responses. A file is imported first into a folder below runs/; if it needs
+    flags for its columns, categories or labels, use `safechain-ray import` first.
+
+    No response is generated again. The verdicts go to verdicts/<judge>/ in the run's folder,
     the figures into its metrics.json; with --pieces to pieces/<judge>/ and analysis.json. Rerun the command to resume:
     failed verdicts are requested again. A judge belongs to the run once all its verdicts are there. Exit code 3: a
     judge failed on some verdicts.
@@ -90,10 +93,12 @@ def judge(
 
 
 def _import(file: str, config: JudgingConfig) -> str:
-    """The folder of the run that the responses in `file` make."""
+    """The folder of the run that the responses in `file` make. An unknown judge is refused before the import."""
     from safechain_ray.commands.import_responses import import_responses
+    from safechain_ray.commands.judge import resolve_judges
     from safechain_ray.report.progress import progress_for
 
+    resolve_judges(config)
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = import_responses(ImportConfig(source=file, resources=config.resources), progress)
         if done.committed:

@@ -29,7 +29,7 @@ from safechain_ray.cluster.session import pickle_catalog_code_by_value
 from safechain_ray.cluster.workers.judge import EngineJudge
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges.base import builder
-from safechain_ray.types import Part
+from safechain_ray.types import NO_FAILURE, Part
 
 CLIENT_CPUS = 0.25
 
@@ -153,7 +153,7 @@ class SharedJudgeClient:
         self._reporter.add(rows_in=batch.num_rows)
         judged = await self._judge(batch)
         self._reporter.set_ready(True)
-        self._reporter.add(rows_out=batch.num_rows, judge_errors=_missing(judged) - _missing(batch))
+        self._reporter.add(rows_out=batch.num_rows, judge_errors=_failed(judged) - _failed(batch))
         self._reporter.report()
         return judged
 
@@ -187,5 +187,7 @@ def judge_with_shared(samples: Dataset, judge: SharedJudge, settings: StreamSett
     )
 
 
-def _missing(batch: pa.Table) -> int:
-    return int(pc.struct_field(pc.list_flatten(batch["verdicts"]), "unsafe").null_count)
+def _failed(batch: pa.Table) -> int:
+    """The verdicts that a judge failed to give. `error` is null for a verdict that is there."""
+    error = pc.struct_field(pc.list_flatten(batch["verdicts"]), "error")
+    return int(pc.sum(pc.invert(pc.match_substring_regex(error, NO_FAILURE))).as_py() or 0)

@@ -142,9 +142,14 @@ def add_judges(run: str, config: JudgingConfig, reporter: RunReporter, start_eng
     `workload.run`.
     """
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
-    judges = tuple(resolve_judge(judge) for judge in config.judges)
+    judges = resolve_judges(config)
     check_parts(config.parts, run_manifest.model, run_manifest.family)
     return run_workload(AddedJudges(run, config, judges), reporter, start_engine)
+
+
+def resolve_judges(config: JudgingConfig) -> tuple[JudgeEntry, ...]:
+    """The judges of the config. Raises InputError with the fix."""
+    return tuple(resolve_judge(judge) for judge in config.judges)
 
 
 def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunReporter) -> RunMetrics:
@@ -265,7 +270,7 @@ def judge_thought_prefixes(
     """
     assert config.pieces is not None
     run_manifest = RunRecord.of_finished(RunFolder(open_folder(run))).run_manifest
-    judges = tuple(resolve_judge(judge) for judge in config.judges)
+    judges = resolve_judges(config)
     _check_judges(judges)
     check_parts(("thought",), run_manifest.model, run_manifest.family)
     return run_workload(JudgedThoughts(run, config, judges, ThoughtPrefixes(config.pieces)), reporter, start_engine)

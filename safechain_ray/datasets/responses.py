@@ -97,7 +97,14 @@ def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) ->
             f"{source} has no column of responses. Its columns: {column_names(columns)}. Fix: name it with "
             f"--response-column; for thoughts alone, name theirs with --thought-column {found['thought'][0]}."
         )
-    chosen = {kind: getattr(given, kind) or _only(kind, found[kind], columns, source) for kind in kinds}
+    unclear = [kind for kind in kinds if getattr(given, kind) is None and len(found[kind]) != 1]
+    if unclear:
+        raise InputError(
+            f"{source} has {' and '.join(_unclear(kind, found[kind]) for kind in unclear)}. Its columns: "
+            f"{column_names(columns)}. Fix: name {'each' if len(unclear) > 1 else 'it'} with "
+            f"{' and '.join(f'--{kind}-column' for kind in unclear)}."
+        )
+    chosen = {kind: getattr(given, kind) or found[kind][0] for kind in kinds}
     thought = given.thought or next(iter(found["thought"]), None)
     return replace(given, **chosen, thought=thought)
 
@@ -106,11 +113,8 @@ def _is_chat(found: Mapping[str, Sequence[str]]) -> bool:
     return len(found["messages"]) == 1 and not (found["prompt"] and found["response"])
 
 
-def _only(kind: str, found: Sequence[str], columns: Sequence[str], source: str) -> str:
-    if len(found) == 1:
-        return found[0]
-    what = f"several columns that may hold the {kind}s ({', '.join(found)})" if found else f"no column of {kind}s"
-    raise InputError(f"{source} has {what}. Its columns: {column_names(columns)}. Fix: name it with --{kind}-column.")
+def _unclear(kind: str, found: Sequence[str]) -> str:
+    return f"several columns that may hold the {kind}s ({', '.join(found)})" if found else f"no column of {kind}s"
 
 
 def read_row(row: Mapping[str, object], columns: ResponseColumns, unsafe_labels: frozenset[str]) -> RowResponses:

@@ -12,7 +12,7 @@ from typing import Any
 from safechain_ray.catalog import families
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.engines import api_answers
-from safechain_ray.engines.api_answers import PROBE, PROBE_TOKENS, ThoughtOpening
+from safechain_ray.engines.api_answers import PROBE, PROBE_TOKENS, ThoughtOpening, UnusableAnswerError
 from safechain_ray.engines.api_faults import (
     LONGEST_QUOTE,
     REFUSES_ALL,
@@ -45,6 +45,9 @@ from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Thin
 
 ATTEMPTS = 10
 """Attempts of one request. A row that fails after them is retried by the next command."""
+
+NO_CONNECTION = ("ConnectError", "ConnectTimeout")
+"""Exceptions of httpx or httpx2: the version of OpenAI's SDK decides which one it uses."""
 
 CHARACTERS_A_TOKEN = 4
 BYTES_OF_A_TEMPLATE = 256
@@ -214,7 +217,6 @@ class ApiEngine:
     async def _attempt(
         self, wire: Mapping[str, Any], bounds: Usage, most_bytes: int, slot: RequestSlot
     ) -> "_Received | Fault":
-        self._count(requests=1)
         self._silence.note_request()
         try:
             body = api_answers.first_choices(await self._send(wire, most_bytes), wire.get("n", 1))
@@ -228,9 +230,14 @@ class ApiEngine:
                 raise
         except api_answers.InterruptedAnswerError as error:
             slot.fault = Fault(str(error), overload=True)
-        except (TimeoutError, api_answers.UnusableAnswerError) as error:
+        except api_answers.NoConnectionError as error:
+            slot.fault = Fault(str(error), not_sent=True)
+        except (TimeoutError, UnusableAnswerError) as error:
             text = str(error) or f"no answer for {self._entry.timeout_seconds:g} s"
             slot.fault = Fault(text)
+        finally:
+            if slot.fault is None or not slot.fault.not_sent:
+                self._count(requests=1)
         return slot.fault
 
     async def _send(self, wire: Mapping[str, Any], most_bytes: int) -> Mapping[str, Any]:
@@ -249,10 +256,13 @@ class ApiEngine:
             async with asyncio.timeout(self._entry.timeout_seconds):
                 with limited_to(most_bytes):
                     answer = await self._client.chat.completions.with_raw_response.create(**wire)
-        except APITimeoutError as error:
-            raise TimeoutError from error
         except APIConnectionError as error:
-            raise api_answers.UnusableAnswerError(f"connection: {error.__cause__ or error}") from None
+            cause = error.__cause__ or error
+            if type(cause).__name__ in NO_CONNECTION:
+                raise api_answers.NoConnectionError(f"connection: {cause or 'timeout'}") from None
+            if isinstance(error, APITimeoutError):
+                raise TimeoutError from error
+            raise UnusableAnswerError(f"connection: {cause}") from None
         except APIStatusError as error:
             body = decode_error(error.response.content)
             raise AnsweredError(error.status_code, body, error.response.headers) from None
@@ -261,7 +271,7 @@ class ApiEngine:
         except AnswerTooLongError as error:
             raise RowError(f"{self._entry.source}: {error}") from None
         except OpenAIError as error:
-            raise api_answers.UnusableAnswerError(str(error)) from None
+            raise UnusableAnswerError(str(error)) from None
         body = api_answers.decode_body(answer.content)
         if "error" in body and not body.get("choices"):  # OpenRouter, under status 200
             raise AnsweredError(status_in(body["error"]), body, answer.headers)
@@ -270,13 +280,13 @@ class ApiEngine:
     def _read(self, body: Mapping[str, Any], wire: Mapping[str, Any], bounds: Usage, slot: RequestSlot) -> "_Received":
         """Settle the bill, then read the answers. Raises the error of the first answer where all failed."""
         answers: list[tuple[int, api_answers.ApiAnswer | RowError]] = []
-        failures: list[api_answers.UnusableAnswerError] = []
+        failures: list[UnusableAnswerError] = []
         for index in range(api_answers.count_choices(body)):
             try:
                 answers.append((index, api_answers.read_answer(body, index)))
             except RowError as error:
                 answers.append((index, error))
-            except api_answers.UnusableAnswerError as error:
+            except UnusableAnswerError as error:
                 failures.append(error)
         usage = self._settle(body, wire, bounds, slot)
         if not answers and isinstance(failures[0], api_answers.FailedChoiceError):

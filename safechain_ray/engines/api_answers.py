@@ -142,6 +142,10 @@ class UnusableAnswerError(Exception):
     """The body is not a chat completion. The request can be retried."""
 
 
+class NoConnectionError(UnusableAnswerError):
+    """No connection was made, so the request was not sent."""
+
+
 class InterruptedAnswerError(UnusableAnswerError):
     """The provider interrupted the generation because it is overloaded."""
 

@@ -100,6 +100,8 @@ class Fault:
     text: str
     overload: bool = False
     retry_after: float = 0.0
+    not_sent: bool = False
+    """There was no connection: the request costs nothing, and does not count."""
 
 
 class RefusesAllError(Exception):

@@ -60,6 +60,11 @@ class Budget:
         self.requests += 1
         self.reserved += most
 
+    def not_sent(self, most: float) -> None:
+        """Take back a request that reached nobody."""
+        self.requests -= 1
+        self.reserved -= most
+
     def answered(self, most: float, cost: float) -> None:
         """Record an answer with its cost (0 for a refusal)."""
         self.reserved -= most
@@ -206,7 +211,9 @@ class RequestGate:
     def _release(self, slot: RequestSlot) -> None:
         before = self._limit.limit
         fault = slot.fault
-        if slot.answered:
+        if fault is not None and fault.not_sent:
+            self._budget.not_sent(slot.most)
+        elif slot.answered:
             self._budget.answered(slot.most, slot.cost)
         else:
             self._budget.unanswered(slot.most)

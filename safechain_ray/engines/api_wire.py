@@ -13,6 +13,7 @@ from typing import Any
 
 from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.errors import RowError
+from safechain_ray.likely_keys import key_fault
 from safechain_ray.types import LARGEST_INT32, Completion, Request, ThinkingTags, read_tags
 from safechain_ray.types.thinking import well_formed_tree
 
@@ -91,9 +92,11 @@ def key_of(entry: ApiEntry) -> str | None:
 
 
 def missing_key(entry: ApiEntry) -> str | None:
-    """An error with its fix where the environment lacks the entry's key; else None."""
-    if entry.api_key_env is None or os.environ.get(entry.api_key_env, "").strip():
+    """An error with its fix where the environment lacks the entry's key, or has one that can't be sent; else None."""
+    if entry.api_key_env is None:
         return None
+    if key := os.environ.get(entry.api_key_env, "").strip():
+        return key_fault(key, entry.api_key_env)
     return (
         f"No key for {entry.source}. Fix: set the environment variable {entry.api_key_env}, "
         f"or name another one with {entry.option('api_key_env=NAME')}."

@@ -46,6 +46,14 @@ UNKNOWN_KINDS = (
     "--benign-category; if all prompts are harmful, set `benign_categories: []` for the data set in the config."
 )
 
+UNKNOWN_KINDS_OF_IMPORT = (
+    "{dataset}: no benign categories are known, so all prompts count as harmful. Fix: import the file again into a new "
+    "--output, with --category-column COLUMN --benign-category NAME, or with --set 'benign_categories=[]' if all "
+    "prompts are harmful."
+)
+
+NOT_JUDGED = "No verdicts yet. Next: safechain-ray judge {folder} --judge refusal-match (or another judge)"
+
 ALL_BENIGN = "{dataset}: every prompt is benign, so there is no safety figure."
 
 LEGEND = (
@@ -73,12 +81,17 @@ def metrics_document(metrics: RunMetrics, by_category: bool = False) -> Document
         caveats=metrics.caveats,
         tables=(
             outcomes_table(metrics),
-            safety_table(metrics),
+            *([safety_table(metrics)] if is_judged(metrics) else ()),
             *user_metrics_tables(metrics),
             *(categories if by_category else ()),
         ),
         notes=tuple(notes(metrics)),
     )
+
+
+def is_judged(metrics: RunMetrics) -> bool:
+    """Whether a judge gave verdicts: an import has none at first."""
+    return any(setting.judges for setting in metrics.settings)
 
 
 def outcomes_table(metrics: RunMetrics, with_tokens: bool = False) -> Table:
@@ -181,7 +194,9 @@ def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
 
 def notes(metrics: RunMetrics) -> list[str]:
     """One printable line for each data set, setting and judge whose figures need care; often none."""
-    found = dict.fromkeys(note for setting in metrics.settings for note in _dataset_notes(setting))
+    found: dict[str, None] = {}
+    if is_judged(metrics):
+        found |= dict.fromkeys(note for setting in metrics.settings for note in _dataset_notes(setting))
     for setting in metrics.settings:
         name = setting_label(setting)
         found |= dict.fromkeys(_setting_notes(setting, name))
@@ -196,7 +211,8 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
     """Notes that are the same in all settings of a data set."""
     dataset = printable(setting.dataset)
     if setting.benign_categories is None:
-        yield UNKNOWN_KINDS.format(dataset=dataset)
+        unknown = UNKNOWN_KINDS_OF_IMPORT if setting.strategy == IMPORTED else UNKNOWN_KINDS
+        yield unknown.format(dataset=dataset)
     if setting.benign_prompts and not setting.harmful_prompts:
         yield ALL_BENIGN.format(dataset=dataset)
     if 0 < setting.harmful_prompts < FEW_PROMPTS:

@@ -19,6 +19,7 @@ Example:
     SPANS_SCHEMA = pa.schema(arrow_fields(Span))
 """
 
+import re
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from hashlib import blake2b
@@ -102,6 +103,11 @@ class Verdict:
     note: str | None = None
     refusal: bool | None = None
     harmful_request: bool | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the judge failed: the verdict is missing, and there was something to judge."""
+        return self.unsafe is None and re.match(NO_FAILURE, self.error or "") is None
 
 
 NO_FAILURE = r"^(no \w+ to judge|the \w+ is empty|undecided without the verdict of)"

@@ -37,6 +37,35 @@ def test_a_file_becomes_a_run_with_a_page(file: str, tmp_path: Path) -> None:
     assert "done; 3 of 3 rows" in " ".join(status.stdout.split())
 
 
+def test_without_verdicts_the_next_command_is_named_in_place_of_empty_tables(file: str, tmp_path: Path) -> None:
+    run = tmp_path / "a run"
+    result = call(file, "--response-column", "reply", "--output", str(run))
+    command = f"safechain-ray judge '{run}' --judge refusal-match"
+    assert result.stdout.endswith(f"No verdicts yet. Next: {command} (or another judge)\n")
+    assert "Safety" not in result.stdout
+    assert "harmful" not in result.stdout
+    assert "Safe@1" not in (run / "report.html").read_text().partition("<main")[2].partition('id="samples"')[0]
+
+
+def test_the_note_on_unknown_categories_has_a_fix_that_an_import_takes(file: str, tmp_path: Path) -> None:
+    columns = ["--response-column", "reply", "--label-column", "gold", "--unsafe-label", "yes"]
+    found = " ".join(call(file, *columns, "--output", str(tmp_path / "a")).stdout.split())
+    assert "import the file again into a new --output, with --category-column COLUMN --benign-category NAME" in found
+    again = call(file, *columns, "--output", str(tmp_path / "b"), "--set", "benign_categories=[]")
+    assert again.exit_code == 0
+    assert "benign categories" not in again.stdout
+
+
+def test_a_judge_of_a_file_is_looked_up_before_the_import(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["judge", file, "--judge", "refusal-mach"])
+    assert result.exit_code == 2
+    assert "Did you mean 'refusal-match'?" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_column_that_is_not_there_is_named(file: str, tmp_path: Path) -> None:
     result = call(file, "--output", str(tmp_path / "run"))
     assert result.exit_code == 2

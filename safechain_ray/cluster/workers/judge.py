@@ -53,7 +53,7 @@ class JudgeWorker:
             verdicts = await judge_prefixes(self._judge, sample, self._parts)
         else:
             verdicts = await judge_sample(self._judge, sample, self._parts)
-        self._reporter.add(rows_out=1, judge_errors=sum(verdict.unsafe is None for verdict in verdicts))
+        self._reporter.add(rows_out=1, judge_errors=sum(verdict.has_failed for verdict in verdicts))
         return verdicts
 
 

@@ -35,7 +35,7 @@ from safechain_ray.report.html.plots import run_plots
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
 from safechain_ray.report.published import published_notes, published_table
-from safechain_ray.report.tables import notes, outcomes_table, safety_table, user_metrics_tables
+from safechain_ray.report.tables import is_judged, notes, outcomes_table, safety_table, user_metrics_tables
 from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt
 from safechain_ray.types import Outcome
 
@@ -159,12 +159,13 @@ def run_page(
     Published figures are shown beside the run's where there are some, of its own model or of those in `stand_ins`.
     """
     published = published_section(metrics, stand_ins)
-    tables = (safety_table(metrics), outcomes_table(metrics, with_tokens=True), *user_metrics_tables(metrics))
+    safety = [safety_table(metrics)] if is_judged(metrics) else []
+    tables = (*safety, outcomes_table(metrics, with_tokens=True), *user_metrics_tables(metrics))
     sections = [
         Section("first", "Warnings and notes", know_first(metrics)),
         Section("figures", "Figures", join(map(html_table, tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
-        Section("plots", "Plots", join(map(figure, run_plots(metrics)))),
+        *([Section("plots", "Plots", join(map(figure, run_plots(metrics))))] if is_judged(metrics) else []),
         *([] if analysis is None else [Section("analysis", "Fine-grained", fine_grained_section(analysis, metrics))]),
         Section("run", "The run", run_facts(run)),
         Section("samples", "Samples", _browser(samples)),

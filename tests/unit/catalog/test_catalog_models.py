@@ -4,10 +4,12 @@ import pytest
 from pydantic import ValidationError
 
 from safechain_ray.catalog import datasets, families, judges, lookup, models, responses, shapes, training_sets
+from safechain_ray.catalog.entries import ApiEntry
 from safechain_ray.catalog.judge_entries import Endpoint
 from safechain_ray.catalog.judge_forms import FORMS
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, check_strategy
+from safechain_ray.engines.api_wire import missing_key
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types import StrategySpec, ThinkingTags
 
@@ -285,6 +287,17 @@ def test_a_key_comes_from_its_variable_and_shows_nowhere(monkeypatch):
         endpoint.api_key()
     assert "The key for http://host/v1 is read from it." in str(error.value)
     assert Endpoint(base_url="http://host/v1", model="m").api_key() is None
+
+
+@pytest.mark.parametrize(("character", "shown"), [("…", "…"), (" ", "U+0020"), ("\n", "U+000A"), ("é", "é")])
+def test_a_key_that_no_header_can_have_is_refused_without_a_quote(monkeypatch, character: str, shown: str):
+    """A key copied from a page may have its ellipsis: the request would fail, as if the server had answered badly."""
+    monkeypatch.setenv("A_KEY", f"sk-sec{character}ret")
+    says = f"The key in A_KEY has the character '{shown}', which no key has. Fix: copy the key again."
+    with pytest.raises(InputError) as error:
+        Endpoint(base_url="http://host/v1", model="m", api_key_env="A_KEY").api_key()
+    model = ApiEntry(name="m", api_model="m", base_url="http://host/v1", api_key_env="A_KEY")
+    assert str(error.value) == missing_key(model) == says
 
 
 def test_an_unknown_name_offers_the_nearest():

@@ -30,7 +30,12 @@ def test_common_names_are_found(columns: list[str], found: ResponseColumns) -> N
 @pytest.mark.parametrize(
     ("columns", "given_columns", "message"),
     [
-        (["text", "reply"], ResponseColumns(), "no column of prompts. Its columns: text, reply. Fix: name it with"),
+        (
+            ["text", "reply"],
+            ResponseColumns(),
+            "no column of prompts and no column of responses. Its columns: text, reply. Fix: name each with "
+            "--prompt-column and --response-column.",
+        ),
         (["prompt", "output", "answer"], ResponseColumns(), "several columns that may hold the responses"),
         (["prompt", "response"], ResponseColumns(response="respons"), "no column 'respons'. Did you mean 'response'?"),
         (["prompt", "response"], ResponseColumns(label="gold"), "Fix: name the right one with --label-column."),

@@ -42,6 +42,14 @@ def test_what_a_lost_answer_may_have_cost_counts_as_spent_but_not_as_billed():
     assert "the rest of the budget of $1 is less than this request may cost" in budget.sentence()
 
 
+def test_a_request_that_reached_nobody_is_taken_back():
+    budget = Budget(max_requests=1, max_cost=1.0)
+    budget.sent(0.6)
+    budget.not_sent(0.6)
+    assert (budget.requests, budget.spent, budget.reserved) == (0, 0.0, 0.0)
+    assert budget.ask(0.6) == "send"
+
+
 @given(st.floats(0.01, 5), st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), st.booleans()), max_size=60))
 def test_the_bill_never_passes_the_budget(max_cost: float, requests: list[tuple[float, float, bool]]):
     budget = Budget(max_cost=max_cost)

@@ -71,6 +71,15 @@ def test_an_endpoint_that_does_not_answer_is_reported_once_with_the_error(monkey
     assert note.endswith("Fix: check that the server runs, or correct the address with --base-url URL.")
 
 
+def test_a_request_without_a_connection_does_not_count():
+    """The errors of a server that is down name it, not a budget that it used up."""
+    counts: Counter[str] = Counter()
+    with serving(always(chat)) as api:
+        answers = ask(api, *"abc", counts=counts, base_url="http://127.0.0.1:9/v1", max_requests=4)
+    assert all("failed 10 times. The last error: connection: " in str(error) for error in answers)
+    assert (counts["requests"], counts["retries"]) == (0, 27)
+
+
 def test_an_endpoint_that_answers_or_is_silent_for_a_moment_only_is_not_reported(monkeypatch: pytest.MonkeyPatch):
     notes: list[str] = []
     with serving(at_first(lambda request: failure(500))) as api:

@@ -62,18 +62,20 @@ def verdicts(table: pa.Table) -> list[list[tuple[str, str, bool | None]]]:
     return [[(v.judge, v.part, v.unsafe) for v in each.verdicts] for each in samples_from_table(table)]
 
 
-def test_an_engine_judges_every_part_of_every_sample_and_counts_what_is_missing():
+def test_an_engine_judges_every_part_and_a_sample_without_text_is_no_failure_of_the_judge():
     progress_tracker = ProgressTracker()
     judged = asyncio.run(guard(progress_tracker)(BLOCK))
     safe = [("demo-guard", "response", False), ("demo-guard", "answer", False)]
     missing = [("demo-guard", "response", None), ("demo-guard", "answer", None)]
     assert verdicts(judged) == [safe, safe, missing]
     counts = progress_tracker.progress()["demo-guard"].counts
-    assert (counts["rows_in"], counts["rows_out"], counts["judge_errors"]) == (3, 3, 2)
+    assert (counts["rows_in"], counts["rows_out"], counts["judge_errors"]) == (3, 3, 0)
 
 
 def test_a_sample_that_kills_the_judge_has_missing_verdicts_and_the_block_goes_on():
-    judged = asyncio.run(guard(ProgressTracker(), dies_on=lambda request: "Sure." in request.prompt)(BLOCK))
+    tracker = ProgressTracker()
+    judged = asyncio.run(guard(tracker, dies_on=lambda request: "Sure." in request.prompt)(BLOCK))
+    assert tracker.progress()["demo-guard"].counts["judge_errors"] == 2  # response and answer
     assert [each[0][2] for each in verdicts(judged)][1] is None
     error = samples_from_table(judged)[1].verdicts[0].error
     assert error is not None
@@ -185,7 +187,7 @@ def test_a_worker_of_an_endpoint_brings_the_drivers_key_along(monkeypatch: pytes
     assert [each[0][2] for each in verdicts(judged)] == [False, False, None]
     assert {request.key for request in moderation.requests} == {"sk-driver"}
     progress = progress_tracker.progress()[entry.name]
-    assert (progress.ready, progress.counts["rows_out"], progress.counts["judge_errors"]) == (1, 3, 1)
+    assert (progress.ready, progress.counts["rows_out"], progress.counts["judge_errors"]) == (1, 3, 0)
 
 
 def test_unsafe_verdicts_on_benign_prompts_are_not_counted_but_missing_ones_are():
