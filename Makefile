@@ -44,6 +44,7 @@ check: setup docs ## Lint, format check, types, prose, docs, known vulnerabiliti
 
 docs: setup ## Build the documentation as a site into site/ (PYTHONPATH=. .venv/bin/mkdocs serve shows it)
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 $(VENV)/mkdocs build --strict --quiet
+	@echo "Built site/. To read it: PYTHONPATH=. $(VENV)/mkdocs serve"
 
 gpu-check: setup ## Check this machine's GPU in about ten minutes (ARGS="--step engine", docs/gpu.md)
 	$(VENV)/safechain-ray doctor --gpu-check $(ARGS)

@@ -29,11 +29,11 @@ from safechain_ray.config import ImportConfig, read_config_as
 
 EXAMPLES = """\b
 Examples:
-  safechain-ray import responses.jsonl --model R1-7B --output runs/mine
+  safechain-ray import responses.jsonl --model R1-7B --output runs/imported
   safechain-ray import chats.parquet --messages-column messages --output runs/chats
   safechain-ray import answers.csv --prompt-column question --response-column reply \\
       --thought-column reasoning_content --label-column label --output runs/labelled
-  safechain-ray judge runs/mine --judge llama-guard-3-8b
+  safechain-ray judge runs/imported --judge llama-guard-3-8b
 """
 
 columns = group(

@@ -216,9 +216,13 @@ def _dataset_notes(setting: SettingMetrics) -> Iterator[str]:
     if setting.benign_prompts and not setting.harmful_prompts:
         yield ALL_BENIGN.format(dataset=dataset)
     if 0 < setting.harmful_prompts < FEW_PROMPTS:
-        yield f"{dataset}: the safety figures are based on only {setting.harmful_prompts:,} harmful prompts."
+        yield f"{dataset}: the safety figures are based on only {_counted(setting.harmful_prompts, 'harmful prompt')}."
     if 0 < setting.benign_prompts < FEW_PROMPTS:
-        yield f"{dataset}: over-refusal is based on only {setting.benign_prompts:,} benign prompts."
+        yield f"{dataset}: over-refusal is based on only {_counted(setting.benign_prompts, 'benign prompt')}."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _setting_notes(setting: SettingMetrics, name: str) -> Iterator[str]:

@@ -28,8 +28,8 @@ class Assumptions(TokenRates):
             f"GPU-hours: on {self.gpu} ({self.peak_tflops:g} TFLOPS dense bfloat16), two operations for each active "
             f"parameter and token, {self.decode_utilisation:.0%} of the peak while decoding, "
             f"{self.prefill_utilisation:.0%} while judging. Each decoded token takes {self.host_microseconds:g} "
-            f"microseconds more, and {self.expert_microseconds:g} for each gigabyte of other experts. An engine needs "
-            f"{self.start_minutes:g} minutes until it answers. Judges included.",
+            f"microseconds more, and {self.expert_microseconds:g} for each gigabyte of the experts that a token does "
+            f"not use. An engine needs {self.start_minutes:g} minutes until it answers. Judges included.",
             "API cost: the catalog's prices, which change; without retries.",
         ]
 
