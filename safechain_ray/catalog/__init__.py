@@ -19,9 +19,9 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
-    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "from_outside", "is_code", "judges",
-    "lookup", "metrics", "models", "of_hub_id", "origin_of", "reports", "responses", "shapes", "strategies",
-    "training_sets",
+    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "from_outside", "is_code",
+    "is_from_outside", "judges", "lookup", "metrics", "models", "of_hub_id", "origin_of", "place_of", "reports",
+    "responses", "shapes", "strategies", "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -127,6 +127,18 @@ def entry_of(section: Section, name: str) -> BaseModel | None:
 def origin_of(section: Section, name: str) -> Origin:
     """Where an entry comes from. A name without an entry counts as built-in."""
     return _entries(section).origins.get(name, BUILT_IN)
+
+
+def is_from_outside(section: Section, name: str) -> bool:
+    """Whether an entry is of a user's catalog or a plugin."""
+    return name in _entries(section).origins
+
+
+def place_of(section: Section, name: str, *key: str) -> str:
+    """File and line of a key of an entry from outside; those of the entry for a key without a line of its own."""
+    place = origin_of(section, name).place
+    file = next((file for file in user_catalog().files if file.place(section, name) == place), None)
+    return place if file is None or (section, name, *key) not in file.lines else file.place(section, name, *key)
 
 
 def code_of(section: Section, name: str, reference: str) -> Any:

@@ -57,6 +57,8 @@ class PromptSet:
     fingerprint: str
     columns: tuple[str, ...] = field(default=(), compare=False)
     """All columns of the set, for messages."""
+    categories: frozenset[str] = field(default=frozenset(), compare=False)
+    """Categories of all prompts of the set, also of those that `limit` left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +104,27 @@ def load_prompts(
         )
     left_out = system_turns(entry, records)
     source = f"{records.source}, without the system turns of {left_out:,} rows" if left_out else records.source
-    return PromptSet(entry.name, chosen, source, fingerprint(chosen), records.columns)
+    categories = frozenset(prompt.category for prompt in prompts)
+    return PromptSet(entry.name, chosen, source, fingerprint(chosen), records.columns, categories)
 
 
-def refuse_category(category: str, known: Iterable[str], unread: Mapping[str, Sequence[str]]) -> None:
+def refuse_category(category: str, known: Iterable[str], unread: Mapping[str, Sequence[str]], of: str = "") -> None:
     """Raises InputError for a benign category that no prompt has.
 
     `known` are the categories of sets with a category column. `unread` has the columns of each other set: there every
-    prompt has the category `all`, which is no suggestion for a misspelt name.
+    prompt has the category `all`, which is no suggestion for a misspelt name. `of` is the catalog entry that names the
+    category, with file and line; empty for a flag or a config.
     """
     names = set(known)
     if category in names or (unread and category == NO_CATEGORIES):
         return
     if names or not unread:
-        raise UnknownNameError("benign category", category, names)
+        raise UnknownNameError(f"benign category{of and f' of {of}'}", category, names)
     columns = column_names(tuple(dict.fromkeys(column for each in unread.values() for column in each)))
+    key = "category_column of the entry" if of else COLUMN_FLAGS["category_column"]
     raise InputError(
-        f"Benign category {name_for_message(category)!r}: {', '.join(unread)} is read without categories. "
-        f"Fix: name the column with {COLUMN_FLAGS['category_column']}, or leave the category out; "
+        f"Benign category {name_for_message(category)!r}{of and f' of {of}'}: {', '.join(unread)} is read without "
+        f"categories. Fix: name the column with {key}, or leave the category out; "
         f"the columns are {columns}."
     )
 

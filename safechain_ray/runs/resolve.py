@@ -319,8 +319,8 @@ def _kinds(
 ) -> dict[str, PromptKinds]:
     """Which prompts of each data set, by its short name, are benign.
 
-    A category of the config that no prompt of its data sets has is refused: a misspelt one would count benign prompts
-    as harmful. With `limit` prompts of that category may have been left out, so a set with categories refuses nothing.
+    A category of the config or of a user's catalog that no prompt of its data sets has is refused: a misspelt one
+    would count benign prompts as harmful. Prompts that `limit` left out count too.
     """
     kinds: dict[str, PromptKinds] = {}
     named: dict[str, set[str]] = {}
@@ -330,15 +330,30 @@ def _kinds(
         found = Counter(prompt.category for prompt in prompt_sets[entry.name].prompts)
         benign = entry.benign_categories
         kinds[entry.name] = PromptKinds(benign, sum(found[category] for category in dict.fromkeys(benign or ())))
+        _check_benign_of_entry(dataset, entry, prompt_sets[entry.name])
         for category in dataset.benign_categories or ():
             known = named.setdefault(category, set())
             if entry.category_column is None:
                 unread.setdefault(category, {})[redact(entry.source)] = prompt_sets[entry.name].columns
             else:
-                known.update([category] if dataset.limit else found)
+                known.update(prompt_sets[entry.name].categories)
     for category, known in named.items():
         refuse_category(category, known, unread.get(category, {}))
     return kinds
+
+
+def _check_benign_of_entry(dataset: DatasetConfig, entry: DatasetEntry, prompts: PromptSet) -> None:
+    """Raises InputError for a benign category of a user's catalog entry that no prompt of its rows has.
+
+    A config with another subset or category column reads other categories than the entry names.
+    """
+    reads_others = dataset.config or dataset.split or dataset.category_column
+    if reads_others or not catalog.is_from_outside("datasets", entry.name):
+        return
+    unread = {redact(entry.source): prompts.columns} if entry.category_column is None else {}
+    for category in catalog.datasets()[entry.name].benign_categories or ():
+        place = catalog.place_of("datasets", entry.name, "benign_categories")
+        refuse_category(category, () if unread else prompts.categories, unread, f"{entry.name} ({place})")
 
 
 def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:

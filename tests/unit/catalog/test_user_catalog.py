@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.judges.base import builder
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.types import StrategySpec
+from tests.unit.conftest import Use
 
 FAMILY = "families:\n  mine:\n    tags: {open: '<reason>', close: '</reason>'}\n    source: my card\n"
 JUDGE = "judges:\n  by-length:\n    kind: lengths:Longest\n"
@@ -50,31 +50,6 @@ class Brief:
     async def decode(self, task, generate, count_tokens):
         raise NotImplementedError
 """
-
-Use = Callable[..., Path]
-
-
-@pytest.fixture
-def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Writes a catalog folder of these files and puts it into SAFECHAIN_CATALOG."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-
-    def write(**files: str) -> Path:
-        folder = tmp_path / "mine"
-        folder.mkdir(exist_ok=True)
-        for name, text in files.items():
-            (folder / name.replace("_yaml", ".yaml").replace("_py", ".py")).write_text(text)
-        monkeypatch.setenv(sources.VARIABLE, str(folder))
-        sources._read_all.cache_clear()
-        return folder
-
-    monkeypatch.setattr(catalog.code, "_folders", set())
-    monkeypatch.setattr(catalog.code, "_loaded", {})
-    yield write
-    sources._read_all.cache_clear()
-    for name in {"lengths", "shared_words", "brief", "broken", "json_words"} & (set(sys.modules) - before):
-        del sys.modules[name]
 
 
 def call(*arguments: str) -> Result:
