@@ -14,6 +14,7 @@ from safechain_ray.commands.doctor.access import (
     ask_hub,
     check_api,
     check_disk,
+    check_judge_endpoint,
     check_token,
     is_local,
     load,
@@ -126,8 +127,11 @@ def _judge_findings(
     subject: Subject, judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
     engine = judge.engine
+    if judge.endpoint is not None:
+        yield check_judge_endpoint(subject, judge)
     if engine is None:
-        yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
+        if judge.endpoint is None:
+            yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
     bound = judge_bound(PROMPT_TOKENS + max_tokens) + judge.own_tokens

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 from safechain_ray.catalog.entries import EngineNeeds, Family, MessageContent, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
@@ -131,8 +131,10 @@ def check_rendering(subject: Subject, prompt: str) -> Finding:
     return subject.ok("chat template", "renders, and opens the assistant's turn")
 
 
-def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
-    """The beginning-of-sequence token first: the engine adds none, the template has to write it.
+def check_bos(
+    subject: Subject, tokenizer: Any, prompt: str, writer: Literal["template", "request"] = "template"
+) -> Finding:
+    """The beginning-of-sequence token first: the engine adds none, the template or a raw request has to write it.
 
     Seed-OSS begins each turn with it, after the token that ends the turn before. Anywhere else a second one is wrong.
     """
@@ -142,26 +144,26 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
         return subject.ok("BOS", "this tokenizer starts no text with it")
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     times = ids.count(bos)
+    name = "bos_token" if writer == "template" else tokenizer.bos_token
+    begin = f"begin the {writer} with {name}"
     if times == 0:
-        return subject.failed(
-            "BOS", f"the template writes none ({tokenizer.bos_token} is missing)", "begin the template with bos_token"
-        )
+        return subject.failed("BOS", f"the {writer} writes none ({tokenizer.bos_token} is missing)", begin)
     later = [before for before, token in pairwise(ids) if token == bos]
     if ids[0] == bos and later and all(token == tokenizer.eos_token_id for token in later):
         return subject.ok("BOS", "first, and again after the end of a turn")
     if times > 1:
         return subject.failed(
-            "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", "write bos_token once in the template"
+            "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", f"write {name} once in the {writer}"
         )
     if ids[0] == bos:
         return subject.ok("BOS", "once, first")
     if prompt.partition(tokenizer.bos_token)[0].isspace():
         return subject.warning(
             "BOS",
-            f"the template writes white space before {tokenizer.bos_token}",
-            "begin the template with bos_token, unless the model is published with this template",
+            f"the {writer} writes white space before {tokenizer.bos_token}",
+            f"{begin}, unless the model is published with this {writer}",
         )
-    return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
+    return subject.failed("BOS", f"{tokenizer.bos_token} is not first", begin)
 
 
 def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Finding:
