@@ -19,9 +19,9 @@ from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
-    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "from_outside", "is_code",
-    "is_from_outside", "judges", "lookup", "metrics", "models", "of_hub_id", "origin_of", "place_of", "reports",
-    "responses", "shapes", "strategies", "training_sets",
+    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "family_of", "from_outside",
+    "is_code", "is_from_outside", "judges", "lookup", "metrics", "models", "of_hub_id", "origin_of", "place_of",
+    "reports", "responses", "shapes", "strategies", "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -97,6 +97,15 @@ def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
     if name not in entries:
         raise UnknownNameError(kind, name, entries)
     return entries[name]
+
+
+def family_of(entry: ModelEntry | ApiEntry | ResponsesEntry | TrainingSetEntry) -> Family:
+    """The family of a model or a set. Raises UnknownNameError; for the catalog's own value with file and line."""
+    section = next(section for section, entry_type in TYPES.items() if type(entry) is entry_type)
+    known = entry_of(section, entry.name)
+    is_of_catalog = is_from_outside(section, entry.name) and getattr(known, "family", None) == entry.family
+    of = f" of {entry.name} ({place_of(section, entry.name, 'family')})" if is_of_catalog else ""
+    return lookup(f"model family{of}", families(), entry.family or "")
 
 
 def of_hub_id(section: Section, source: str) -> str | None:

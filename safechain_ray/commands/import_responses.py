@@ -288,8 +288,12 @@ def _check_categories(config: ImportConfig) -> None:
 def _family(config: ImportConfig) -> Family:
     """The family of the config, of a model of the catalog, or the one for unknown models, with `<think>` tags."""
     known = catalog.models().get(config.model or "") or catalog.api_models().get(config.model or "")
-    name = config.family or (known.family if known is not None else "api")
-    return catalog.lookup("model family", catalog.families(), name)
+    if config.family is None and known is not None:
+        return catalog.family_of(known)
+    of_source = catalog.responses().get(config.source)
+    if of_source is not None and of_source.family == config.family is not None:
+        return catalog.family_of(of_source)
+    return catalog.lookup("model family", catalog.families(), config.family or "api")
 
 
 def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:

@@ -101,7 +101,7 @@ def tags_of(entry: TrainingSetEntry, model_tags: ThinkingTags | None = None) -> 
     """
     if entry.family is None:
         return (R1_TAGS,) if model_tags is None or model_tags == R1_TAGS else (R1_TAGS, model_tags)
-    tags = catalog.lookup("model family", catalog.families(), entry.family).tags
+    tags = catalog.family_of(entry).tags
     if tags is None:
         raise InputError(
             f"training_set.family: models of family {entry.family!r} write no thinking tags. Fix: name the "

@@ -133,7 +133,7 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
     """Look up all names of the config. Raises InputError for entries that can't work together."""
     check_user_metrics()
     model = find_model(config.model)
-    family = catalog.lookup("model family", catalog.families(), model.family)
+    family = catalog.family_of(model)
     judges = tuple(resolve_judge(judge) for judge in config.judges)
     entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]

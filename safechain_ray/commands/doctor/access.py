@@ -226,7 +226,7 @@ def check_api(model: ApiEntry) -> Iterator[Finding]:
     yield _check_key(subject, model, key)
     yield check_listed(subject, model, key)
     yield _check_prices(subject, model)
-    tags = catalog.families()[model.family].tags
+    tags = catalog.family_of(model).tags
     if tags is None:
         yield subject.ok("thought", "its thought is not a separate part: judge the response")
     else:

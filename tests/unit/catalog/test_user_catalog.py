@@ -18,7 +18,7 @@ from safechain_ray.catalog.code import modules_of_catalogs
 from safechain_ray.cli import app
 from safechain_ray.config import RunConfig
 from safechain_ray.decoding.base import strategies, strategy
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError
 from safechain_ray.judges.base import builder
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.types import StrategySpec
@@ -224,13 +224,6 @@ def test_a_strategy_of_the_users_code_takes_its_options(use: Use) -> None:
     run = resolve(config("refusal-match", strategies=["default", "brief"]))
     assert [setting.strategy.name for setting in run.settings] == ["default", "brief"]
     assert "brief" in call("list", "strategies").stdout
-
-
-def test_a_model_of_an_unknown_family_is_refused_by_name(use: Use) -> None:
-    use(models_yaml="models:\n  mine: {source: a/b, family: nobody, parameters: 7, context_length: 4096}\n")
-    with pytest.raises(UnknownNameError, match="Unknown model family 'nobody'"):
-        resolve(config("refusal-match", model="mine"))
-    assert call("list", "models").exit_code == 2
 
 
 def test_a_plugin_adds_entries_and_one_that_raises_is_reported(
