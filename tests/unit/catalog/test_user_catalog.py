@@ -109,7 +109,7 @@ def test_an_entry_that_replaces_another_one_is_reported(use: Use) -> None:
         ("judges: [a]\n", ["judges is a list, not entries by name"]),
         ("- a\n", ["expected sections such as `judges:`", "found a list"]),
         ("judges:\n  a: {kind: x}\n  a: {kind: y}\n", ["'a' is given twice, first in line 2"]),
-        ("strategies:\n  mine: {kind: no-module}\n", ["must be module:name"]),
+        ("strategies:\n  mine: {kind: no-module}\n", ["must be module:name, a class or function (found 'no-module')"]),
     ],
 )
 def test_a_wrong_file_is_refused_with_file_line_and_key(use: Use, text: str, words: list[str]) -> None:
@@ -183,7 +183,10 @@ def test_a_metric_of_the_users_code_stays_with_the_command_and_may_hold_a_lock(u
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("broken:Longest", "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck"),
+        (
+            "broken:Longest",
+            "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck (broken.py, line 1)",
+        ),
         ("lengths:Shortest", "module 'lengths' has no class or function 'Shortest'; it has LIMIT, Longest, Verdict"),
         ("nowhere:Longest", "module 'nowhere' of 'nowhere:Longest' can't be imported: ModuleNotFoundError"),
         ("json:Longest", "another module 'json' is installed. Fix: rename"),
@@ -405,9 +408,18 @@ def test_a_strategy_whose_code_can_not_work_is_refused_before_an_engine_starts(u
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("def Longest(entry): pass", "its code failed: TypeError"),
-        ("def Longest(entry, engine): raise SystemExit(0)", "its code failed: SystemExit"),
-        ("def Longest(entry, engine): return None", "it returned no judge of this name"),
+        ("def Longest(entry): pass", "lengths:Longest failed: TypeError"),
+        ("def Longest(entry, engine): raise SystemExit(0)", "lengths:Longest failed: SystemExit"),
+        ("def Longest(entry, engine): return None", "returned a NoneType whose `judge` is missing"),
+        (
+            "class Longest:\n    def __init__(self, entry, engine): pass\n    def judge(self): pass",
+            "returned a Longest whose `judge` is not async",
+        ),
+        (
+            "class Longest:\n    name = 'fixed'\n    def __init__(self, entry, engine): pass\n"
+            "    async def judge(self): pass",
+            "returned a judge whose `name` is 'fixed'. Fix: set it to the entry's name, 'by-length'",
+        ),
     ],
 )
 def test_a_rule_whose_code_can_not_work_is_refused_before_an_engine_starts(use: Use, code: str, words: str) -> None:
