@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
+from safechain_ray import catalog
 from safechain_ray.catalog.row_entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import local_copy, read_hub
@@ -137,6 +138,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
 
 def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
     """The raw rows of `entry`, with only the `wanted` columns if given. Raises InputError."""
+    catalog.check_path(entry, "source")
     if entry.kind == "huggingface":
         return read_hub(entry, wanted)
     if entry.kind == "package":
@@ -149,8 +151,15 @@ def check_rows(entry: RowsEntry, records: Records) -> None:
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "
-            "another version of the set, or a part of it. Fix: to use it as it is, give it with --dataset PATH."
+            "another version of the set, or a part of it. Fix: to use it as it is, give it with --dataset PATH"
+            f"{or_correct(entry, 'rows')}."
         )
+
+
+def or_correct(entry: RowsEntry, key: str) -> str:
+    """The end of a fix: a value of a user's entry may be wrong itself. Empty for other values."""
+    named = catalog.named_by(entry, key)
+    return "" if named is None else f", or correct {named}"
 
 
 def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
@@ -313,9 +322,11 @@ def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, st
     for key, flag in flags.items():
         column: str | None = getattr(entry, key)
         if column is not None:
-            records.check_column(column, f"Fix: name the right one with {flag}.")
+            named = catalog.named_by(entry, key)
+            records.check_column(column, f"Fix: correct {named}." if named else f"Fix: name the right one with {flag}.")
     for column in entry.prompt_columns.values():
-        records.check_column(column, f"Fix: give a file with this column, which contains prompts of {entry.name}.")
+        fix = f"Fix: give a file with this column, which contains prompts of {entry.name}"
+        records.check_column(column, f"{fix}{or_correct(entry, 'prompt_columns')}.")
 
 
 def _check_prompts(entry: DatasetEntry, prompts: list[Prompt]) -> None:

@@ -81,7 +81,8 @@ def training_set_of(
     tags = tags_of(entry, model_tags)
     entry = with_layout(entry, records)
     for field, column in entry.columns.items():
-        records.check_column(column, f"Fix: name the right one with {field}.")
+        named = catalog.named_by(entry, field)
+        records.check_column(column, f"Fix: correct {named}." if named else f"Fix: name the right one with {field}.")
     check_rows(entry, records)
     found = list(demonstrations_of(entry, records, tags))
     good = tuple(each for each in found if isinstance(each, Demonstration))

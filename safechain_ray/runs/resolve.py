@@ -246,9 +246,10 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         endpoint.api_key(f"{'judge' if entry.kind == 'preference' else 'judges.N'}.endpoint.api_key_env")
         check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
-    phrases = config.phrases or entry.phrases
-    read_phrases(phrases)
-    return entry.model_copy(update={"phrases": phrases})
+    entry = entry.model_copy(update={"phrases": config.phrases or entry.phrases})
+    catalog.check_path(entry, "phrases")
+    read_phrases(entry.phrases, catalog.named_by(entry, "phrases") or "judges.N.phrases")
+    return entry
 
 
 def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
@@ -264,7 +265,8 @@ def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         if entry.policy is None and entry.policy_file is None:
             raise InputError(f"judges: {config.name} has no policy to replace. Fix: leave policy_file out.")
         entry = entry.model_copy(update={"policy": None, "policy_file": config.policy_file})
-    return with_policy_text(entry)
+    catalog.check_path(entry, "policy_file")
+    return with_policy_text(entry, catalog.named_by(entry, "policy_file") or "judges.N.policy_file")
 
 
 def _endpoint(known: Endpoint, config: EndpointConfig) -> Endpoint:
