@@ -13,7 +13,7 @@ from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, ModelEntry
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.catalog.row_entries import RowsEntry
-from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
+from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section, user_catalog
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, strategies
 from safechain_ray.errors import PlanError
@@ -312,6 +312,12 @@ def _built_in(section: Section, name: str) -> str | None:
 def print_sources(console: Console) -> None:
     """The table of `entries_from_outside`."""
     rows = entries_from_outside()
+    files = ", ".join(escape(file.label) for file in user_catalog().files)
+    if not rows and files:
+        console.print(
+            f"No entries in {files}: all entries are built-in. Fix: add entries below a section (docs/extending.md)."
+        )
+        return
     if not rows:
         console.print(f"All entries are built-in. Add your own with --catalog or {VARIABLE} (docs/extending.md).")
         return

@@ -68,9 +68,9 @@ def check_token(subject: Subject, source: str, revision: str | None, *, gated: b
     if get_token() is None and isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str):
         return subject.ok("token", "no token is set, but the files are in the cache")
     if get_token() is None:
-        return subject.failed(
-            "token", f"{source} is gated, and no token of the Hugging Face hub is set", access or "set HF_TOKEN"
-        )
+        steps = access or "set HF_TOKEN"
+        fix = steps if "HF_TOKEN" in steps else f"{steps.rstrip('. ')}, then set HF_TOKEN"
+        return subject.failed("token", f"{source} is gated, and no token of the Hugging Face hub is set", fix)
     return subject.ok("token", "set in HF_TOKEN" if os.environ.get("HF_TOKEN") else "stored by `hf auth login`")
 
 

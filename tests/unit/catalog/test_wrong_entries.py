@@ -76,6 +76,13 @@ def test_other_models_are_listed_and_run_beside_one_of_a_wrong_family(use: Use) 
     assert resolve(config("demo-reasoner")).family.name == "demo"
 
 
+def test_a_catalog_file_without_entries_is_named(use: Use) -> None:
+    folder = use(judges_yaml="judges:\n")
+    shown = " ".join(CliRunner().invoke(app, ["list", "--source"]).stdout.split())
+    assert "all entries are built-in. Fix: add entries below a section" in shown
+    assert f"{folder}/judges.yaml" in shown.replace(" ", "")
+
+
 def test_a_model_that_fits_no_gpu_hides_no_other_one_in_the_list(use: Use) -> None:
     use(more_yaml="models:\n  huge: {source: a/b, family: r1, parameters: 100000, context_length: 4096}\n")
     listed = CliRunner().invoke(app, ["list", "models", "--json"])
