@@ -172,7 +172,7 @@ def test_the_judges_of_the_guide_are_entries():
     examples = [load_yaml(text, "the guide") for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
     fields = [{"name": name, **each} for example in examples for name, each in example["judges"].items()]
     entries = [JudgeEntry.model_validate(each) for each in fields]
-    assert [entry.name for entry in entries] == ["my-wildguard", "my-policy"]
+    assert [entry.name for entry in entries] == ["my-wildguard", "my-rater", "my-first-token", "my-policy"]
     assert entries[0].answers == judges()["wildguard"].answers
 
 
