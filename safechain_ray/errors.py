@@ -38,6 +38,10 @@ class UnknownNameError(InputError):
         super().__init__(f"Unknown {kind} {shown!r}.{offer} Known: {', '.join(names) or 'none'}. Fix: {fix}.")
 
 
+class StrategyOptionsError(InputError):
+    """A strategy does not take these options, or needs one that is missing."""
+
+
 class PlanError(InputError):
     """The cluster can't place the pools of a run. The message ends with the fix."""
 

@@ -16,7 +16,7 @@ from safechain_ray.catalog.benchmark_entries import BenchmarkEntry, GraderKind
 from safechain_ray.datasets.adhoc import adhoc_entry
 from safechain_ray.datasets.files import read_file
 from safechain_ray.datasets.hub import local_copy
-from safechain_ray.datasets.loading import SHOWN_PROBLEMS, read_records
+from safechain_ray.datasets.loading import SHOWN_PROBLEMS, or_correct, read_records
 from safechain_ray.datasets.records import BrokenText, Records
 from safechain_ray.errors import InputError
 from safechain_ray.types import Sample, short_hash
@@ -178,12 +178,20 @@ def load_problems(entry: BenchmarkEntry, limit: int | None = None) -> tuple[Prob
         raise InputError(f"limit: {limit} is too small. Fix: give 1 or more problems.")
     records = _read_all(entry)
     for column in entry.columns:
-        fix = f"Fix: give a file with the columns that benchmark {entry.name!r} reads: {', '.join(entry.columns)}."
-        records.check_column(column, fix)
+        fix = f"Fix: give a file with the columns that benchmark {entry.name!r} reads: {', '.join(entry.columns)}"
+        key = (
+            "id_column"
+            if column == entry.id_column
+            else "reference"
+            if column in entry.reference.values()
+            else "prompt"
+        )
+        records.check_column(column, f"{fix}{or_correct(entry, key)}.")
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but benchmark {entry.name!r} has {entry.rows}: it is "
-            f"another version, or a part of it. Fix: to use it as it is, give --benchmark {entry.name}=PATH."
+            f"another version, or a part of it. Fix: to use it as it is, give --benchmark {entry.name}=PATH"
+            f"{or_correct(entry, 'rows')}."
         )
     first_rows: dict[str, int] = {}
     problems, refusals = [], []

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
@@ -14,14 +15,23 @@ from safechain_ray.catalog.entries import ApiEntry, Family, MetricCode, ModelEnt
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.model_shapes import ModelShape
 from safechain_ray.catalog.row_entries import DatasetEntry, ResponsesEntry, TrainingSetEntry
-from safechain_ray.catalog.sources import BUILT_IN, Entries, Origin, Section, UserCatalog, add_entries, user_catalog
+from safechain_ray.catalog.sources import (
+    BUILT_IN,
+    CatalogFile,
+    Entries,
+    Origin,
+    Section,
+    UserCatalog,
+    add_entries,
+    user_catalog,
+)
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.types.yaml_text import load_yaml
 
 __all__ = [
-    "api_models", "benchmarks", "code_of", "datasets", "entry_of", "families", "from_outside", "is_code", "judges",
-    "lookup", "metrics", "models", "of_hub_id", "origin_of", "reports", "responses", "shapes", "strategies",
-    "training_sets",
+    "api_models", "benchmarks", "check_path", "code_of", "datasets", "entry_of", "families", "family_of",
+    "from_outside", "is_code", "is_from_outside", "judges", "lookup", "metrics", "models", "named_by", "of_hub_id",
+    "origin_of", "place_of", "reports", "responses", "shapes", "strategies", "training_sets",
 ]  # fmt: skip
 
 AnyEntry = TypeVar("AnyEntry", bound=BaseModel)
@@ -99,6 +109,13 @@ def lookup(kind: str, entries: Mapping[str, AnyEntry], name: str) -> AnyEntry:
     return entries[name]
 
 
+def family_of(entry: ModelEntry | ApiEntry | ResponsesEntry | TrainingSetEntry) -> Family:
+    """The family of a model or a set. Raises UnknownNameError; for the catalog's own value with file and line."""
+    named = named_by(entry, "family")
+    kind = "model family" if named is None else f"model {named}"
+    return lookup(kind, families(), entry.family or "")
+
+
 def of_hub_id(section: Section, source: str) -> str | None:
     """The name of the one entry whose weights or rows have this hub id; None for no entry, or several of this package.
 
@@ -127,6 +144,53 @@ def entry_of(section: Section, name: str) -> BaseModel | None:
 def origin_of(section: Section, name: str) -> Origin:
     """Where an entry comes from. A name without an entry counts as built-in."""
     return _entries(section).origins.get(name, BUILT_IN)
+
+
+def is_from_outside(section: Section, name: str) -> bool:
+    """Whether an entry is of a user's catalog or a plugin."""
+    return name in _entries(section).origins
+
+
+def place_of(section: Section, name: str, *key: str) -> str:
+    """File and line of a key of an entry from outside; those of the entry for a key without a line of its own."""
+    file = _file_of(section, name)
+    has_line = file is not None and (section, name, *key) in file.lines
+    return file.place(section, name, *key) if file is not None and has_line else origin_of(section, name).place
+
+
+def named_by(entry: Any, key: str) -> str | None:
+    """`KEY of NAME (FILE, line N)`, for messages about a value that a user's entry has.
+
+    None for built-in entries, and for a value that a flag or a config replaced.
+    """
+    section = _section_of(entry)
+    if section is None or not is_from_outside(section, entry.name):
+        return None
+    if getattr(entry_of(section, entry.name), key) != getattr(entry, key):
+        return None
+    return f"{key} of {entry.name} ({place_of(section, entry.name, key)})"
+
+
+def check_path(entry: Any, key: str) -> None:
+    """Raise InputError for a path of a user's entry that lacks its `./`: no file here, but one beside the catalog."""
+    section, named, path = _section_of(entry), named_by(entry, key), getattr(entry, key)
+    if section is None or named is None or path is None or "://" in path or Path(path).expanduser().exists():
+        return
+    file = _file_of(section, entry.name)
+    if file is not None and (file.path.parent / path).exists():
+        raise InputError(
+            f"There is no {path} here, but there is one beside the catalog file. Fix: write ./{path} in {named}."
+        )
+
+
+def _section_of(entry: Any) -> Section | None:
+    return next((section for section, entry_type in TYPES.items() if type(entry) is entry_type), None)
+
+
+def _file_of(section: Section, name: str) -> CatalogFile | None:
+    """The user's file with an entry; None for a built-in one."""
+    place = origin_of(section, name).place
+    return next((file for file in user_catalog().files if file.place(section, name) == place), None)
 
 
 def code_of(section: Section, name: str, reference: str) -> Any:

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -43,7 +44,8 @@ def load_code(reference: str, entry: str, origin: Origin | None, *, for_workers:
     except (Exception, SystemExit) as error:
         raise InputError(
             f"{where}: module {module_name!r} of {reference!r} can't be imported: {type(error).__name__}: "
-            f"{first_line(error)}. Fix: correct the module, put it beside the catalog file, or install its package."
+            f"{first_line(error)}{_raised_at(error)}. Fix: correct the module, put it beside the catalog file, or "
+            "install its package."
         ) from error
     found: Any = module
     for part in name.split("."):
@@ -73,6 +75,18 @@ def modules_of_catalogs() -> tuple[ModuleType, ...]:
         and (file := getattr(module, "__file__", None))
         and any(_file_of(name, folder) == Path(file).resolve() for folder in _folders)
     )
+
+
+def _raised_at(error: BaseException) -> str:
+    """File and line of a user's code that raised, in brackets; empty for a module that is not there itself."""
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "importlib" not in frame.filename and frame.filename != __file__
+    ]
+    own = [frame for frame in frames if any(Path(frame.filename).is_relative_to(folder) for folder in _folders)]
+    last = next(reversed(own or frames), None)
+    return "" if last is None else f" ({Path(last.filename).name}, line {last.lineno})"
 
 
 class _NameTakenError(Exception):

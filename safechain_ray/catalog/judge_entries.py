@@ -151,8 +151,10 @@ KINDS_OF_CODE = ("llama_guard", "harmbench", "openai_moderation", "refusal_match
 """Kinds of this package whose requests and parsers are code."""
 
 
-def with_policy_text(judge: JudgeEntry) -> JudgeEntry:
+def with_policy_text(judge: JudgeEntry, key: str = "judges.N.policy_file") -> JudgeEntry:
     """The judge with the text of its policy file. Workers on other nodes need not have the file.
+
+    `key` is where the path was given, for messages.
 
     Raises InputError for a file that can't be read or is empty.
     """
@@ -164,7 +166,7 @@ def with_policy_text(judge: JudgeEntry) -> JudgeEntry:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"judges: the policy {judge.policy_file} of {judge.name} can't be read: {reason}. "
-            "Fix: give a UTF-8 text file in judges.N.policy_file."
+            f"Fix: give a UTF-8 text file in {key}."
         ) from error
     if not text:
         raise InputError(f"judges: the policy {judge.policy_file} of {judge.name} is empty. Fix: write a policy.")

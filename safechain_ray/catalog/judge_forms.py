@@ -283,7 +283,12 @@ def form_errors(
         return
     known = DECIDES_BY[kind]
     if answers.decides_by[0] not in known:
-        yield f"kind {kind} does not decide by {answers.decides_by[0]}. Fix: give answers.{' or answers.'.join(known)}"
+        decides = answers.decides_by[0]
+        kinds = [other for other, fields in DECIDES_BY.items() if decides in fields]
+        yield (
+            f"kind {kind} does not decide by {decides}. Fix: give answers.{' or answers.'.join(known)}, or "
+            f"kind: {' or '.join(kinds)}"
+        )
     if request.raw is not None and not has_engine:
         yield "a raw prompt needs an engine, as an API applies a chat template. Fix: give messages"
     if has_policy != ("policy" in request.slots):

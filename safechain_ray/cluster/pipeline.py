@@ -104,7 +104,7 @@ class StreamSettings:
         )
 
     def api_start(self, entry: ApiEntry) -> ApiStart:
-        tags = catalog.families()[entry.family].tags
+        tags = catalog.family_of(entry).tags
         return ApiStart(entry, self.max_running or RUNNING, self.max_cost, self.max_requests, tags)
 
     def running(self, pool: PlannedPool) -> int:

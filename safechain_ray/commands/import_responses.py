@@ -129,6 +129,12 @@ class ImportWorkload(Workload[Imported]):
             return self.config.benign_categories
         return known.benign_categories
 
+    def benign_without_rows(self) -> tuple[str, ...]:
+        """Benign categories of a user's catalog entry that no row has: misspelt, or left out of these rows."""
+        is_own = self.config.benign_categories is None and catalog.is_from_outside("datasets", self.setting.dataset)
+        found = self.responses.categories
+        return tuple(each for each in self._benign_categories or () if is_own and not found.get(each))
+
     def repair(self, folder: RunFolder, record: RunRecord, reporter: RunReporter) -> Remaining:
         index = repair_and_index(folder.samples, retry_errors=False, expected=self._sample_ids())
         report_repairs(index, reporter)
@@ -282,8 +288,12 @@ def _check_categories(config: ImportConfig) -> None:
 def _family(config: ImportConfig) -> Family:
     """The family of the config, of a model of the catalog, or the one for unknown models, with `<think>` tags."""
     known = catalog.models().get(config.model or "") or catalog.api_models().get(config.model or "")
-    name = config.family or (known.family if known is not None else "api")
-    return catalog.lookup("model family", catalog.families(), name)
+    if config.family is None and known is not None:
+        return catalog.family_of(known)
+    of_source = catalog.responses().get(config.source)
+    if of_source is not None and of_source.family == config.family is not None:
+        return catalog.family_of(of_source)
+    return catalog.lookup("model family", catalog.families(), config.family or "api")
 
 
 def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:
@@ -295,7 +305,15 @@ def import_responses(config: ImportConfig, reporter: RunReporter) -> Imported:
         import_responses(ImportConfig(source="mine.jsonl", output="runs/mine", model="R1-7B"), reporter)
     """
     reporter.report("Reading all rows once, before the first one is written …")
-    return run_workload(resolve_import(config), reporter, _no_engine)
+    workload = resolve_import(config)
+    for category in workload.benign_without_rows():
+        dataset = workload.setting.dataset
+        reporter.report(
+            f"No row has the benign category {category!r} of {dataset} "
+            f"({catalog.place_of('datasets', dataset, 'benign_categories')}). Fix: correct the category there, or "
+            "name the right column with --category-column, unless these rows are a part of the set."
+        )
+    return run_workload(workload, reporter, _no_engine)
 
 
 def _blocks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:

@@ -86,7 +86,7 @@ class ResolvedBenchmarks:
 def resolve_benchmarks(config: BenchmarkConfig) -> ResolvedBenchmarks:
     """Look up all names and load the problems. Raises InputError for a config that can't work."""
     model = find_model(config.model)
-    family = catalog.lookup("model family", catalog.families(), model.family)
+    family = catalog.family_of(model)
     check_strategy(config.strategy, family, takes_prefill=not isinstance(model, ApiEntry))
     if isinstance(model, ApiEntry):
         check_limits(model, config.resources)

@@ -13,7 +13,7 @@ from safechain_ray.catalog.row_entries import ResponsesEntry, RowsEntry
 from safechain_ray.config import ImportConfig
 from safechain_ray.datasets.adhoc import adhoc_entry, with_subset
 from safechain_ray.datasets.labelled import check_meaning, folded
-from safechain_ray.datasets.loading import refuse_category
+from safechain_ray.datasets.loading import or_correct, refuse_category
 from safechain_ray.datasets.responses import ResponseColumns, RowResponses, find_columns, read_row
 from safechain_ray.datasets.row_stream import RowStream
 from safechain_ray.errors import InputError
@@ -107,7 +107,9 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     Raises:
         InputError: The source can't be read, lacks a column, or has no row with a prompt and a response.
     """
-    entry = with_subset(_entry(config), config=config.config, split=config.split)
+    entry = _entry(config)
+    catalog.check_path(entry, "source")
+    entry = with_subset(entry, config=config.config, split=config.split)
     columns = _columns(config, entry)
     if columns.prompt is not None and columns.prompt == columns.response:
         raise InputError(f"The column {columns.prompt!r} can't hold prompts and responses. Fix: name two columns.")
@@ -135,7 +137,7 @@ def read_responses(config: ImportConfig) -> StoredResponses:
     if entry.rows is not None and rows != entry.rows:
         raise InputError(
             f"{stream.source} has {rows:,} rows, but the set {entry.name!r} has {entry.rows:,}: it is another version, "
-            "or a part. Fix: to import it as it is, give its path."
+            f"or a part. Fix: to import it as it is, give its path{or_correct(entry, 'rows')}."
         )
     if columns.label is not None:
         check_meaning(labels, columns.label, config.unsafe_labels, stream.source)
@@ -185,7 +187,7 @@ def _columns(config: ImportConfig, entry: RowsEntry) -> ResponseColumns:
     columns = stream.column_names()
     if not columns:
         raise InputError(f"{stream.source} holds no rows. Fix: give another file.")
-    return find_columns(columns, given, stream.source)
+    return find_columns(columns, given, stream.source, entry if isinstance(entry, ResponsesEntry) else None)
 
 
 def _rows(

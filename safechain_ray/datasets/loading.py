@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, TypeGuard
 
+from safechain_ray import catalog
 from safechain_ray.catalog.row_entries import DatasetEntry, RowsEntry
 from safechain_ray.datasets.files import read_file, read_package_file
 from safechain_ray.datasets.hub import local_copy, read_hub
@@ -57,6 +58,8 @@ class PromptSet:
     fingerprint: str
     columns: tuple[str, ...] = field(default=(), compare=False)
     """All columns of the set, for messages."""
+    categories: frozenset[str] = field(default=frozenset(), compare=False)
+    """Categories of all prompts of the set, also of those that `limit` left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,24 +105,27 @@ def load_prompts(
         )
     left_out = system_turns(entry, records)
     source = f"{records.source}, without the system turns of {left_out:,} rows" if left_out else records.source
-    return PromptSet(entry.name, chosen, source, fingerprint(chosen), records.columns)
+    categories = frozenset(prompt.category for prompt in prompts)
+    return PromptSet(entry.name, chosen, source, fingerprint(chosen), records.columns, categories)
 
 
-def refuse_category(category: str, known: Iterable[str], unread: Mapping[str, Sequence[str]]) -> None:
+def refuse_category(category: str, known: Iterable[str], unread: Mapping[str, Sequence[str]], of: str = "") -> None:
     """Raises InputError for a benign category that no prompt has.
 
     `known` are the categories of sets with a category column. `unread` has the columns of each other set: there every
-    prompt has the category `all`, which is no suggestion for a misspelt name.
+    prompt has the category `all`, which is no suggestion for a misspelt name. `of` is the catalog entry that names the
+    category, with file and line; empty for a flag or a config.
     """
     names = set(known)
     if category in names or (unread and category == NO_CATEGORIES):
         return
     if names or not unread:
-        raise UnknownNameError("benign category", category, names)
+        raise UnknownNameError(f"benign category{of and f' of {of}'}", category, names)
     columns = column_names(tuple(dict.fromkeys(column for each in unread.values() for column in each)))
+    key = "category_column of the entry" if of else COLUMN_FLAGS["category_column"]
     raise InputError(
-        f"Benign category {name_for_message(category)!r}: {', '.join(unread)} is read without categories. "
-        f"Fix: name the column with {COLUMN_FLAGS['category_column']}, or leave the category out; "
+        f"Benign category {name_for_message(category)!r}{of and f' of {of}'}: {', '.join(unread)} is read without "
+        f"categories. Fix: name the column with {key}, or leave the category out; "
         f"the columns are {columns}."
     )
 
@@ -132,6 +138,7 @@ def fingerprint(prompts: Iterable[Prompt]) -> str:
 
 def read_records(entry: RowsEntry, wanted: Collection[str] | None = None) -> Records:
     """The raw rows of `entry`, with only the `wanted` columns if given. Raises InputError."""
+    catalog.check_path(entry, "source")
     if entry.kind == "huggingface":
         return read_hub(entry, wanted)
     if entry.kind == "package":
@@ -144,8 +151,15 @@ def check_rows(entry: RowsEntry, records: Records) -> None:
     if entry.rows is not None and len(records.rows) != entry.rows:
         raise InputError(
             f"{records.source} has {len(records.rows)} rows, but data set {entry.name!r} has {entry.rows}: it is "
-            "another version of the set, or a part of it. Fix: to use it as it is, give it with --dataset PATH."
+            "another version of the set, or a part of it. Fix: to use it as it is, give it with --dataset PATH"
+            f"{or_correct(entry, 'rows')}."
         )
+
+
+def or_correct(entry: RowsEntry, key: str) -> str:
+    """The end of a fix: a value of a user's entry may be wrong itself. Empty for other values."""
+    named = catalog.named_by(entry, key)
+    return "" if named is None else f", or correct {named}"
 
 
 def prompts_of(entry: DatasetEntry, records: Records) -> tuple[Prompt, ...]:
@@ -308,9 +322,11 @@ def _check_columns(entry: DatasetEntry, records: Records, flags: Mapping[str, st
     for key, flag in flags.items():
         column: str | None = getattr(entry, key)
         if column is not None:
-            records.check_column(column, f"Fix: name the right one with {flag}.")
+            named = catalog.named_by(entry, key)
+            records.check_column(column, f"Fix: correct {named}." if named else f"Fix: name the right one with {flag}.")
     for column in entry.prompt_columns.values():
-        records.check_column(column, f"Fix: give a file with this column, which contains prompts of {entry.name}.")
+        fix = f"Fix: give a file with this column, which contains prompts of {entry.name}"
+        records.check_column(column, f"{fix}{or_correct(entry, 'prompt_columns')}.")
 
 
 def _check_prompts(entry: DatasetEntry, prompts: list[Prompt]) -> None:

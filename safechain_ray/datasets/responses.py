@@ -10,6 +10,8 @@ A row that can't be read keeps its place, with the reason. No row is dropped.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 
+from safechain_ray import catalog
+from safechain_ray.catalog.row_entries import ResponsesEntry
 from safechain_ray.datasets.labelled import folded, read_label, true_means_unsafe
 from safechain_ray.datasets.layouts import CANDIDATES, RowError, Turn, turns_of
 from safechain_ray.datasets.loading import NO_CATEGORIES, UNCATEGORISED
@@ -75,17 +77,22 @@ class RowResponses:
     problem: str | None = None
 
 
-def find_columns(columns: Sequence[str], given: ResponseColumns, source: str) -> ResponseColumns:
+def find_columns(
+    columns: Sequence[str], given: ResponseColumns, source: str, entry: ResponsesEntry | None = None
+) -> ResponseColumns:
     """`given`, with common names for the prompt, the response, the thought or the chat that no flag names.
 
-    A set of thoughts alone has no response column; its thought column is given.
+    A set of thoughts alone has no response column; its thought column is given. `entry` is the set's of the catalog.
 
     Raises:
         InputError: A given column does not exist. There is no common name, or there are several.
     """
     records = Records(tuple(columns), (), source)
     for kind, column in given.named.items():
-        records.check_column(column, f"Fix: name the right one with --{kind}-column.")
+        is_of_entry = entry is not None and getattr(entry, f"{kind}_column") == column
+        named = catalog.named_by(entry, f"{kind}_column") if is_of_entry else None
+        fix = f"Fix: correct {named}." if named else f"Fix: name the right one with --{kind}-column."
+        records.check_column(column, fix)
     found = {kind: [column for column in columns if column.lower() in names] for kind, names in NAMES.items()}
     if given.messages is not None or (given.prompt is None and given.response is None and _is_chat(found)):
         return replace(given, messages=given.messages or found["messages"][0])

@@ -81,7 +81,8 @@ def training_set_of(
     tags = tags_of(entry, model_tags)
     entry = with_layout(entry, records)
     for field, column in entry.columns.items():
-        records.check_column(column, f"Fix: name the right one with {field}.")
+        named = catalog.named_by(entry, field)
+        records.check_column(column, f"Fix: correct {named}." if named else f"Fix: name the right one with {field}.")
     check_rows(entry, records)
     found = list(demonstrations_of(entry, records, tags))
     good = tuple(each for each in found if isinstance(each, Demonstration))
@@ -101,7 +102,7 @@ def tags_of(entry: TrainingSetEntry, model_tags: ThinkingTags | None = None) -> 
     """
     if entry.family is None:
         return (R1_TAGS,) if model_tags is None or model_tags == R1_TAGS else (R1_TAGS, model_tags)
-    tags = catalog.lookup("model family", catalog.families(), entry.family).tags
+    tags = catalog.family_of(entry).tags
     if tags is None:
         raise InputError(
             f"training_set.family: models of family {entry.family!r} write no thinking tags. Fix: name the "

@@ -20,7 +20,7 @@ from safechain_ray.decoding.response import bos_twice as bos_twice
 from safechain_ray.decoding.response import split_begun as split_begun
 from safechain_ray.decoding.response import split_opening as split_opening
 from safechain_ray.decoding.response import split_response as split_response
-from safechain_ray.errors import InputError, UnknownNameError, first_line
+from safechain_ray.errors import InputError, StrategyOptionsError, UnknownNameError, first_line
 from safechain_ray.types import (
     NO_ARGUMENTS,
     Completion,
@@ -288,13 +288,13 @@ def strategy(spec: StrategySpec) -> Strategy:
 
     Raises:
         UnknownNameError: There is no strategy of this name.
-        InputError: An option does not exist, or its value is invalid.
+        StrategyOptionsError: An option does not exist, or its value is invalid.
     """
     build, options_type = _code_of(spec.name)
     try:
         options = options_type.model_validate(spec.options)
     except ValidationError as error:
-        raise InputError(_explain(spec, error, tuple(options_type.model_fields))) from None
+        raise StrategyOptionsError(_explain(spec, error, tuple(options_type.model_fields))) from None
     place = catalog.origin_of("strategies", spec.name).place
     try:
         built = build(options)

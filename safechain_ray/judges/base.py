@@ -95,8 +95,9 @@ def builder(entry: JudgeEntry) -> BuildJudge:
     build: BuildJudge | None = getattr(_module(known[kind]), "build", None) if kind in known else None
     if build is None:
         names = (name for name, module in known.items() if hasattr(_module(module), "build"))
-        place = catalog.origin_of("judges", entry.name).place if entry.name in catalog.judges() else "in the config"
-        raise UnknownNameError(f"kind of judge (judges.{entry.name}, {place})", kind, names, "module:name for code")
+        raise UnknownNameError(
+            f"kind of judge (judges.{entry.name}, {_place(entry)})", kind, names, "module:name for code"
+        )
     return build
 
 
@@ -105,19 +106,28 @@ def check_code(entry: JudgeEntry) -> None:
     build = builder(entry)
     if not catalog.is_code(entry.kind) or not entry.is_rule:
         return
-    where = f"judges.{entry.name} ({entry.kind})"
+    where = f"judges.{entry.name} ({_place(entry)}): {entry.kind}"
     try:
         judge = build(entry, None)
     except (Exception, SystemExit) as error:
         raise InputError(
-            f"{where}: its code failed: {type(error).__name__}: {first_line(error)}. Fix: let it take an entry and an "
+            f"{where} failed: {type(error).__name__}: {first_line(error)}. Fix: let it take an entry and an "
             "engine, and return a judge."
         ) from error
-    if not inspect.iscoroutinefunction(getattr(judge, "judge", None)) or getattr(judge, "name", None) != entry.name:
+    if not inspect.iscoroutinefunction(getattr(judge, "judge", None)):
+        problem = "is not async" if callable(getattr(judge, "judge", None)) else "is missing"
         raise InputError(
-            f"{where}: it returned no judge of this name. Fix: return an object with `async def judge`, and with the "
-            "entry's name as its `name`."
+            f"{where} returned a {type(judge).__name__} whose `judge` {problem}. Fix: give it `async def judge(self, "
+            "prompt, part, text)`."
         )
+    if (name := getattr(judge, "name", None)) != entry.name:
+        raise InputError(
+            f"{where} returned a judge whose `name` is {name!r}. Fix: set it to the entry's name, {entry.name!r}."
+        )
+
+
+def _place(entry: JudgeEntry) -> str:
+    return catalog.origin_of("judges", entry.name).place if entry.name in catalog.judges() else "in the config"
 
 
 def _module(name: str) -> ModuleType:

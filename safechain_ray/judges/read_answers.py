@@ -192,6 +192,12 @@ def _first_token(answer: FirstTokenAnswer, judge: str, part: Part, completion: C
     """The score is P(unsafe tokens) / P(all named tokens). The likeliest token has to be a named one."""
     deciding = next((table for table in completion.logprobs if table and next(iter(table)).strip()), None)
     if deciding is None:
+        blanks = "".join(next(iter(table)) for table in completion.logprobs if table)
+        if blanks:
+            raise UnreadableAnswerError(
+                f"the answer is {blanks[:LONGEST_QUOTE]!r} alone, none of {', '.join(answer.tokens)}. Fix: end the "
+                "raw request with it, or raise max_tokens"
+            )
         raise UnreadableAnswerError(f"no log-probability of a token: {_quote(completion.text)}")
     first = next(iter(deciding)).strip()
     if not _is_named(plain_word(first), answer):

@@ -26,11 +26,12 @@ def refusal_match(text: str, phrases: Iterable[str]) -> bool:
     return any(_plain(phrase) in plain for phrase in phrases)
 
 
-def read_phrases(path: str | None = None) -> tuple[str, ...]:
+def read_phrases(path: str | None = None, key: str = "judges.N.phrases") -> tuple[str, ...]:
     """The phrases of a file, one per line, without duplicates, apostrophes as `'`. None: the project's own list.
 
     Empty lines and lines that start with `#` are skipped. Blanks before a phrase are part of it (` I cannot` is not
-    found in "(I cannot"), blanks after it are not. A byte order mark is skipped, and `~` is the home folder.
+    found in "(I cannot"), blanks after it are not. A byte order mark is skipped, and `~` is the home folder. `key` is
+    where the path was given, for messages.
 
     Raises:
         InputError: the file can't be read or contains no phrase.
@@ -40,18 +41,18 @@ def read_phrases(path: str | None = None) -> tuple[str, ...]:
         source = own if path is None else Path(path).expanduser()
         lines = source.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
-        raise InputError(
-            f"There is no file {path} with refusal phrases. Fix: check the path in judges.N.phrases."
-        ) from error
+        raise InputError(f"There is no file {path} with refusal phrases. Fix: check the path in {key}.") from error
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"Refusal phrases {path}: {reason}. Fix: give a UTF-8 text file, one phrase a line."
+            f"Refusal phrases {path}: {reason}. Fix: give a UTF-8 text file in {key}, one phrase a line."
         ) from error
     found = (_plain(line.rstrip()) for line in lines if line.strip() and not line.lstrip().startswith("#"))
     phrases = tuple(dict.fromkeys(found))
     if not phrases:
-        raise InputError(f"Refusal phrases {path}: no phrase in it. Fix: give a text file with one phrase a line.")
+        raise InputError(
+            f"Refusal phrases {path}: no phrase in it. Fix: give a text file with one phrase a line in {key}."
+        )
     return phrases
 
 

@@ -13,9 +13,10 @@ from safechain_ray.catalog.entries import ApiEntry, EngineNeeds, ModelEntry
 from safechain_ray.catalog.judge_entries import JudgeEntry
 from safechain_ray.catalog.parallelism import ParallelSizes
 from safechain_ray.catalog.row_entries import RowsEntry
-from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section
+from safechain_ray.catalog.sources import BUILT_IN, VARIABLE, Section, user_catalog
 from safechain_ray.cluster.gpu_fit import Gpus, fit_engine
 from safechain_ray.decoding.base import STRATEGIES, strategies
+from safechain_ray.errors import PlanError
 from safechain_ray.likely_keys import redact_prefixed_keys
 from safechain_ray.report.document import escape
 from safechain_ray.storage import without_secrets
@@ -44,17 +45,18 @@ def _api_model(entry: ApiEntry) -> Row:
 
 
 def _any_model(entry: ModelEntry | ApiEntry) -> Row:
-    family = catalog.lookup(f"family of {entry.name}", catalog.families(), entry.family)
+    family = catalog.families().get(entry.family)  # None for a wrong one: other models are listed
+    tags = None if family is None else family.tags
     return {
         "name": entry.name,
         "source": entry.source,
         "api": None,
-        "family": entry.family,
+        "family": entry.family if family is not None else f"{entry.family} (unknown)",
         "context": entry.context_length,
-        "thought apart": family.tags is not None,
-        "tags": family.tags and {"open": family.tags.open, "close": family.tags.close},
-        "system prompt": family.system_prompt,
-        "source of the prompt": family.source,
+        "thought apart": tags is not None,
+        "tags": tags and {"open": tags.open, "close": tags.close},
+        "system prompt": family and family.system_prompt,
+        "source of the prompt": family and family.source,
         "gated": entry.gated,
         "access": entry.access,
         "licence": entry.licence,
@@ -64,18 +66,28 @@ def _any_model(entry: ModelEntry | ApiEntry) -> Row:
 
 
 def _engine(needs: EngineNeeds) -> Row:
-    sizes = {gigabytes: fit_engine(needs, Gpus(gigabytes)).sizes for gigabytes in (80, 48, 24)}
+    sizes = {gigabytes: _sizes_on(needs, gigabytes) for gigabytes in (80, 48, 24)}
     return {
         "dtype": needs.dtype,
         "weights dtype": needs.weights_dtype or needs.dtype,
         "weights (GB)": round(needs.weight_gigabytes, 1),
         "GPUs": needs.gpus,
         **{f"parallel on {gigabytes} GB": _parallel(size) for gigabytes, size in sizes.items()},
-        **{f"GPUs of {gigabytes} GB": size.gpus for gigabytes, size in sizes.items()},
+        **{f"GPUs of {gigabytes} GB": size and size.gpus for gigabytes, size in sizes.items()},
     }
 
 
-def _parallel(sizes: ParallelSizes) -> dict[str, int]:
+def _sizes_on(needs: EngineNeeds, gigabytes: int) -> ParallelSizes | None:
+    """None for a model that does not fit: the other models of the catalog are listed."""
+    try:
+        return fit_engine(needs, Gpus(gigabytes)).sizes
+    except PlanError:
+        return None
+
+
+def _parallel(sizes: ParallelSizes | None) -> dict[str, int] | None:
+    if sizes is None:
+        return None
     return {"tensor": sizes.tensor_parallel_size, "pipeline": sizes.pipeline_parallel_size}
 
 
@@ -300,6 +312,12 @@ def _built_in(section: Section, name: str) -> str | None:
 def print_sources(console: Console) -> None:
     """The table of `entries_from_outside`."""
     rows = entries_from_outside()
+    files = ", ".join(escape(file.label) for file in user_catalog().files)
+    if not rows and files:
+        console.print(
+            f"No entries in {files}: all entries are built-in. Fix: add entries below a section (docs/extending.md)."
+        )
+        return
     if not rows:
         console.print(f"All entries are built-in. Add your own with --catalog or {VARIABLE} (docs/extending.md).")
         return

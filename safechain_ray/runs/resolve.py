@@ -133,7 +133,7 @@ def resolve_names(config: RunConfig) -> ResolvedNames:
     """Look up all names of the config. Raises InputError for entries that can't work together."""
     check_user_metrics()
     model = find_model(config.model)
-    family = catalog.lookup("model family", catalog.families(), model.family)
+    family = catalog.family_of(model)
     judges = tuple(resolve_judge(judge) for judge in config.judges)
     entries = {dataset.name: dataset_entry(dataset) for dataset in config.datasets}
     names = [entry.name for entry in entries.values()]
@@ -246,9 +246,10 @@ def _configured(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         endpoint.api_key(f"{'judge' if entry.kind == 'preference' else 'judges.N'}.endpoint.api_key_env")
         check_proxy(endpoint.base_url)
         return entry.model_copy(update={"endpoint": endpoint})
-    phrases = config.phrases or entry.phrases
-    read_phrases(phrases)
-    return entry.model_copy(update={"phrases": phrases})
+    entry = entry.model_copy(update={"phrases": config.phrases or entry.phrases})
+    catalog.check_path(entry, "phrases")
+    read_phrases(entry.phrases, catalog.named_by(entry, "phrases") or "judges.N.phrases")
+    return entry
 
 
 def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
@@ -264,7 +265,8 @@ def _with_data(entry: JudgeEntry, config: JudgeConfig) -> JudgeEntry:
         if entry.policy is None and entry.policy_file is None:
             raise InputError(f"judges: {config.name} has no policy to replace. Fix: leave policy_file out.")
         entry = entry.model_copy(update={"policy": None, "policy_file": config.policy_file})
-    return with_policy_text(entry)
+    catalog.check_path(entry, "policy_file")
+    return with_policy_text(entry, catalog.named_by(entry, "policy_file") or "judges.N.policy_file")
 
 
 def _endpoint(known: Endpoint, config: EndpointConfig) -> Endpoint:
@@ -319,8 +321,8 @@ def _kinds(
 ) -> dict[str, PromptKinds]:
     """Which prompts of each data set, by its short name, are benign.
 
-    A category of the config that no prompt of its data sets has is refused: a misspelt one would count benign prompts
-    as harmful. With `limit` prompts of that category may have been left out, so a set with categories refuses nothing.
+    A category of the config or of a user's catalog that no prompt of its data sets has is refused: a misspelt one
+    would count benign prompts as harmful. Prompts that `limit` left out count too.
     """
     kinds: dict[str, PromptKinds] = {}
     named: dict[str, set[str]] = {}
@@ -330,15 +332,30 @@ def _kinds(
         found = Counter(prompt.category for prompt in prompt_sets[entry.name].prompts)
         benign = entry.benign_categories
         kinds[entry.name] = PromptKinds(benign, sum(found[category] for category in dict.fromkeys(benign or ())))
+        _check_benign_of_entry(dataset, entry, prompt_sets[entry.name])
         for category in dataset.benign_categories or ():
             known = named.setdefault(category, set())
             if entry.category_column is None:
                 unread.setdefault(category, {})[redact(entry.source)] = prompt_sets[entry.name].columns
             else:
-                known.update([category] if dataset.limit else found)
+                known.update(prompt_sets[entry.name].categories)
     for category, known in named.items():
         refuse_category(category, known, unread.get(category, {}))
     return kinds
+
+
+def _check_benign_of_entry(dataset: DatasetConfig, entry: DatasetEntry, prompts: PromptSet) -> None:
+    """Raises InputError for a benign category of a user's catalog entry that no prompt of its rows has.
+
+    A config with another subset or category column reads other categories than the entry names.
+    """
+    reads_others = dataset.config or dataset.split or dataset.category_column
+    if reads_others or not catalog.is_from_outside("datasets", entry.name):
+        return
+    unread = {redact(entry.source): prompts.columns} if entry.category_column is None else {}
+    for category in catalog.datasets()[entry.name].benign_categories or ():
+        place = catalog.place_of("datasets", entry.name, "benign_categories")
+        refuse_category(category, () if unread else prompts.categories, unread, f"{entry.name} ({place})")
 
 
 def check_parts(parts: tuple[Part, ...], model: str, family: Family) -> None:

@@ -95,7 +95,8 @@ def _plain(problem: ErrorDetails, model: type[BaseModel], of: str, flags: Mappin
     words = PATTERNS.get(problem.get("ctx", {}).get("pattern", "")) or plain_words(problem)
     if kind == "value_error":
         return words
-    if kind == "string_pattern_mismatch" or any("key" in str(step) for step in problem["loc"][-1:]):
+    is_kind = problem["loc"][-1:] == ("kind",)  # names code or a reader, and is no secret
+    if (kind == "string_pattern_mismatch" and not is_kind) or any("key" in str(step) for step in problem["loc"][-1:]):
         return f"{words} (the value is not shown: it may hold a secret)"
     return f"{words} (found {_quotable(problem['input'])}){_as_list(problem, model)}"
 

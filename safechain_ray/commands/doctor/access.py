@@ -15,6 +15,7 @@ from openai import APIConnectionError, APIStatusError, OpenAIError
 
 from safechain_ray import catalog
 from safechain_ray.catalog.entries import ApiEntry, EngineNeeds
+from safechain_ray.catalog.judge_entries import JudgeEntry, judging_api
 from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.engines.api_wire import decode_json
 from safechain_ray.engines.weights import COPIES, StoredModel, copies_folder, weights_location
@@ -67,9 +68,9 @@ def check_token(subject: Subject, source: str, revision: str | None, *, gated: b
     if get_token() is None and isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str):
         return subject.ok("token", "no token is set, but the files are in the cache")
     if get_token() is None:
-        return subject.failed(
-            "token", f"{source} is gated, and no token of the Hugging Face hub is set", access or "set HF_TOKEN"
-        )
+        steps = access or "set HF_TOKEN"
+        fix = steps if "HF_TOKEN" in steps else f"{steps.rstrip('. ')}, then set HF_TOKEN"
+        return subject.failed("token", f"{source} is gated, and no token of the Hugging Face hub is set", fix)
     return subject.ok("token", "set in HF_TOKEN" if os.environ.get("HF_TOKEN") else "stored by `hf auth login`")
 
 
@@ -217,8 +218,6 @@ LONGEST_ID = 200
 
 MOST_MODELS = 100_000
 
-ANOTHER_ID = "name the provider's id with --set model.api_model=ID of the run"
-
 
 def check_api(model: ApiEntry) -> Iterator[Finding]:
     """Request the provider's list of models, which is free of charge. No prompt is sent."""
@@ -227,31 +226,41 @@ def check_api(model: ApiEntry) -> Iterator[Finding]:
     yield _check_key(subject, model, key)
     yield check_listed(subject, model, key)
     yield _check_prices(subject, model)
-    tags = catalog.families()[model.family].tags
+    tags = catalog.family_of(model).tags
     if tags is None:
         yield subject.ok("thought", "its thought is not a separate part: judge the response")
     else:
         yield subject.ok("thought", f"reasoning in a separate field is put between {tags.open} and {tags.close}")
 
 
+def check_judge_endpoint(subject: Subject, judge: JudgeEntry) -> Finding:
+    """Whether the server of a judge answers, and lists the judge's model. No text is sent."""
+    model = judging_api(judge).model_copy(update={"judge_key": subject.key})
+    return check_listed(subject, model, os.environ.get(model.api_key_env or "", "").strip())
+
+
 def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
     """Whether the endpoint answers with this key, and lists the model. Never raises."""
+    another = model.option("base_url=URL")
+    check_network = f"check network and proxy, start the server, or name another one with {another}"
     try:
         status, body = asyncio.run(_models(model, key))
     except InputError as error:
         problem, _, fix = str(error).partition(" Fix: ")
         return subject.failed("endpoint", problem.rstrip("."), fix.rstrip("."))
     except RedirectedError as error:
-        fix = "set model.base_url to the address that it redirects to, if you trust it"
+        fix = f"if you trust the address that it redirects to, name it with {another}"
         return subject.failed("endpoint", str(error), fix)
     except APIConnectionError as error:
         reason = f"{model.base_url} is not reachable from here: {type(error.__cause__ or error).__name__}"
-        return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
+        return subject.not_checked("endpoint", reason, check_network)
     except OpenAIError as error:
         reason = f"{model.base_url} gives no list of its models: {error}"
-        return subject.not_checked("endpoint", reason, "check network and proxy, or model.base_url")
+        return subject.not_checked("endpoint", reason, check_network)
     if status in (401, 403):
-        fix = f"check the key in {model.api_key_env}" if model.api_key_env else "name its key with model.api_key_env"
+        fix = f"name the variable of its key with {model.option('api_key_env=NAME')}"
+        if model.api_key_env:
+            fix = f"check the key in {model.api_key_env}"
         return subject.failed("endpoint", f"{model.base_url} refuses the key: it answers {status}", fix)
     ids = _listed(body)
     if ids is None:
@@ -261,7 +270,8 @@ def check_listed(subject: Subject, model: ApiEntry, key: str) -> Finding:
         some = ", ".join(ids[:SHOWN_MODELS]) + (
             f" and {len(ids) - SHOWN_MODELS} more" if len(ids) > SHOWN_MODELS else ""
         )
-        return subject.failed("endpoint", f"it has no model {model.api_model}; it has {some or 'none'}", ANOTHER_ID)
+        fix = f"name the provider's id with {model.option('model=ID')}"
+        return subject.failed("endpoint", f"it has no model {model.api_model}; it has {some or 'none'}", fix)
     return subject.ok("endpoint", f"{model.base_url} answers, and has {model.api_model}")
 
 

@@ -115,7 +115,7 @@ def _examined(subject: Subject, model: ModelEntry, tokenizers: Tokenizers) -> Mo
     findings: list[Finding] = []
     unverified: Finding | None = None
     try:
-        family = catalog.lookup("model family", catalog.families(), model.family)
+        family = catalog.family_of(model)
         findings.extend(check_parser(subject, family))
         tokenizer, found = tokenizers.load(subject, model)
         if tokenizer is None:

@@ -14,6 +14,7 @@ from safechain_ray.commands.doctor.access import (
     ask_hub,
     check_api,
     check_disk,
+    check_judge_endpoint,
     check_token,
     is_local,
     load,
@@ -61,7 +62,9 @@ def examine(
     if model is not None and is_api(model):
         if weights is not None:
             raise InputError(f"--weights: {model.name} runs behind an API, which has its weights. Fix: leave it out.")
-        return chain(check_api(api_model(model)), _findings(None, judge_entries, output, gpus, max_tokens))
+        api = api_model(model)
+        catalog.family_of(api)
+        return chain(check_api(api), _findings(None, judge_entries, output, gpus, max_tokens))
     entry = None if model is None else _entry(model, weights)
     return _findings(entry, judge_entries, output, gpus, max_tokens)
 
@@ -89,7 +92,7 @@ def examine_runs(runs: Sequence[RunConfig], output: str | None, gpu_memory: int 
 
 def _entry(model: ModelConfig, weights: str | None) -> ModelEntry:
     entry = resolve_model(model)
-    catalog.lookup("model family", catalog.families(), entry.family)
+    catalog.family_of(entry)
     if weights is None:
         return entry
     refuse_mistyped(weights)
@@ -114,7 +117,7 @@ def _model_findings(model: ModelEntry, gpus: tuple[Gpus, ...], max_tokens: int) 
     subject = Subject(model.name)
     files = yield from _file_findings(subject, model, gated=model.gated, access=model.access)
     yield from check_shape(subject, model, files.config, gpus, PROMPT_TOKENS + TEMPLATE_TOKENS + max_tokens)
-    family = catalog.families()[model.family]
+    family = catalog.family_of(model)
     yield from check_parser(subject, family)
     if files.tokenizer is not None:
         yield from check_prompt_of(subject, files.tokenizer, family, model)
@@ -126,8 +129,11 @@ def _judge_findings(
     subject: Subject, judge: JudgeEntry, model: ModelEntry | None, gpus: tuple[Gpus, ...], max_tokens: int
 ) -> Iterator[Finding]:
     engine = judge.engine
+    if judge.endpoint is not None:
+        yield check_judge_endpoint(subject, judge)
     if engine is None:
-        yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
+        if judge.endpoint is None:
+            yield subject.ok("engine", f"a judge of kind {judge.kind} needs none here")
         return
     files = yield from _file_findings(subject, engine, gated=judge.gated, access=judge.access)
     bound = judge_bound(PROMPT_TOKENS + max_tokens) + judge.own_tokens

@@ -1,6 +1,6 @@
-"""Checks of a judge: its prompt has request, thought and answer whole, and its context has room for a response."""
+"""Checks of a judge: what it is sent is whole, its server answers, and its context has room for a response."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from safechain_ray.catalog.entries import EngineNeeds
@@ -42,16 +42,49 @@ def check_judge_prompt(subject: Subject, tokenizer: Any, judge: JudgeEntry) -> I
     except Exception as error:  # a template is foreign code, and may raise anything
         yield template_failure(subject, tokenizer, _template_of(judge), error)
         return
-    yield check_conversation(subject, prompt)
-    yield check_bos(subject, tokenizer, prompt)
+    yield check_conversation(subject, prompt, judge)
+    is_raw = judge.request is not None and judge.request.raw is not None
+    yield check_bos(subject, tokenizer, prompt, "request" if is_raw else "template")
+    if judge.answers is not None and judge.answers.first_token is not None:
+        yield check_tokens(subject, tokenizer, tuple(judge.answers.first_token.tokens))
 
 
-def check_conversation(subject: Subject, prompt: str) -> Finding:
+def check_conversation(subject: Subject, prompt: str, judge: JudgeEntry) -> Finding:
+    """What the judge is sent is whole. A judge whose request has no slot {prompt} reads the response alone."""
     parts = {"request": PROBE, "thought": THOUGHT, "answer": ANSWER}
+    if judge.request is not None and "prompt" not in judge.request.slots:
+        del parts["request"]
+    if judge.request is not None and judge.request.raw is not None:
+        return subject.ok("request", f"{listed(parts)} are in it; it is raw, so no chat template is applied")
     dropped = [name for name, text in parts.items() if text not in prompt]
     if dropped:
-        return subject.failed("chat template", f"it drops the {' and the '.join(dropped)}", OTHER_TEMPLATE)
-    return subject.ok("chat template", "holds request, thought and answer whole")
+        fix = OTHER_TEMPLATE
+        if judge.request is not None and dropped == ["thought"]:
+            fix = "add `marks: [<think>, </think>]` to request, so that the template keeps the thought"
+        return subject.failed("chat template", f"it drops the {' and the '.join(dropped)}", fix)
+    return subject.ok("chat template", f"holds {listed(parts)} whole")
+
+
+def check_tokens(subject: Subject, tokenizer: Any, names: Collection[str]) -> Finding:
+    """Whether each name that decides at the first token is one token, alone or after a blank."""
+    counts = {name: min(_token_count(tokenizer, text) for text in (name, f" {name}")) for name in names}
+    if split := [f"{name} is {count} tokens" for name, count in counts.items() if count > 1]:
+        return subject.warning(
+            "tokens",
+            f"{', '.join(split)}: its first token alone decides",
+            "name in answers.first_token.tokens what the model writes as its first token",
+        )
+    return subject.ok("tokens", f"{', '.join(names)}: one token each")
+
+
+def _token_count(tokenizer: Any, text: str) -> int:
+    return len(tokenizer(text, add_special_tokens=False).input_ids)
+
+
+def listed(names: Collection[str]) -> str:
+    """The names as a phrase: `request, thought and answer`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def template_tokens(tokenizer: Any, judge: JudgeEntry) -> int:

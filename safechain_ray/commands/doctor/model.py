@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
+from safechain_ray import catalog
 from safechain_ray.catalog.entries import EngineNeeds, Family, MessageContent, ModelEntry
 from safechain_ray.catalog.parallelism import Attention
 from safechain_ray.cluster.gpu_fit import KINDS_OF_GPUS, MODEL_CONTEXTS, Gpus, fit_engine, fit_sentence
@@ -16,7 +17,7 @@ from safechain_ray.commands.doctor import Finding, Subject
 from safechain_ray.commands.doctor.thinking import check_switches
 from safechain_ray.decoding.base import DecodingTask, strategies, strategy, template_arguments
 from safechain_ray.engines.gpus import GpuReport, gpus_of_this_process, smallest_memory
-from safechain_ray.errors import InputError, PlanError, first_line
+from safechain_ray.errors import InputError, PlanError, StrategyOptionsError, first_line
 from safechain_ray.model_files import ChatTemplateError, arguments_read, render_chat, template_turns
 from safechain_ray.types import NO_ARGUMENTS, Completion, Message, Request, Sampling, StrategySpec, ThinkingTags
 from safechain_ray.types.thinking import well_formed
@@ -131,8 +132,10 @@ def check_rendering(subject: Subject, prompt: str) -> Finding:
     return subject.ok("chat template", "renders, and opens the assistant's turn")
 
 
-def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
-    """The beginning-of-sequence token first: the engine adds none, the template has to write it.
+def check_bos(
+    subject: Subject, tokenizer: Any, prompt: str, writer: Literal["template", "request"] = "template"
+) -> Finding:
+    """The beginning-of-sequence token first: the engine adds none, the template or a raw request has to write it.
 
     Seed-OSS begins each turn with it, after the token that ends the turn before. Anywhere else a second one is wrong.
     """
@@ -142,26 +145,26 @@ def check_bos(subject: Subject, tokenizer: Any, prompt: str) -> Finding:
         return subject.ok("BOS", "this tokenizer starts no text with it")
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     times = ids.count(bos)
+    name = "bos_token" if writer == "template" else tokenizer.bos_token
+    begin = f"begin the {writer} with {name}"
     if times == 0:
-        return subject.failed(
-            "BOS", f"the template writes none ({tokenizer.bos_token} is missing)", "begin the template with bos_token"
-        )
+        return subject.failed("BOS", f"the {writer} writes none ({tokenizer.bos_token} is missing)", begin)
     later = [before for before, token in pairwise(ids) if token == bos]
     if ids[0] == bos and later and all(token == tokenizer.eos_token_id for token in later):
         return subject.ok("BOS", "first, and again after the end of a turn")
     if times > 1:
         return subject.failed(
-            "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", "write bos_token once in the template"
+            "BOS", f"{tokenizer.bos_token} appears in the prompt {times} times", f"write {name} once in the {writer}"
         )
     if ids[0] == bos:
         return subject.ok("BOS", "once, first")
     if prompt.partition(tokenizer.bos_token)[0].isspace():
         return subject.warning(
             "BOS",
-            f"the template writes white space before {tokenizer.bos_token}",
-            "begin the template with bos_token, unless the model is published with this template",
+            f"the {writer} writes white space before {tokenizer.bos_token}",
+            f"{begin}, unless the model is published with this {writer}",
         )
-    return subject.failed("BOS", f"{tokenizer.bos_token} is not first", "begin the template with bos_token")
+    return subject.failed("BOS", f"{tokenizer.bos_token} is not first", begin)
 
 
 def check_system_prompt(subject: Subject, family: Family, prompt: str) -> Finding:
@@ -212,7 +215,19 @@ def check_strategy_prompt(
 ) -> Finding:
     """The first prompt of a strategy: its prefill is at the end, unchanged by tokenisation, and opens one thought."""
     check = f"prefill of {spec.name}"
-    prompt, prefill = asyncio.run(_first_request(spec, rendered, tags))
+    sent: list[Request] = []
+    try:
+        prefill = asyncio.run(_prefill(spec, rendered, tags, sent))
+    except StrategyOptionsError as error:  # the catalog has no value for an option without a default
+        problem = str(error).partition(" Fix: ")[0].rstrip(".")
+        return subject.not_checked(check, problem, "run one prompt with its options: evaluate --limit 1")
+    except (Exception, SystemExit) as error:  # a user's code; one faulty strategy must not hide other findings
+        return _strategy_failure(subject, spec, error, after_request=bool(sent))
+    if not sent:
+        return subject.failed(
+            check, f"{_code_place(spec)}it sends no request", "let `decode` call `generate` with one Request or more"
+        )
+    prompt = sent[0].prompt
     ids = tokenizer(prompt, add_special_tokens=False).input_ids
     if tokenizer.decode(ids, skip_special_tokens=False) != prompt:
         return subject.failed(check, "tokenisation changes the prompt", "check that the tokenizer is this model's own")
@@ -237,17 +252,33 @@ def check_strategy_prompt(
     return subject.ok(check, f"{tags.open} once, {len(tokenizer(prefill, add_special_tokens=False).input_ids)} tokens")
 
 
-async def _first_request(spec: StrategySpec, rendered: str, tags: ThinkingTags | None) -> tuple[str, str]:
-    """The first prompt that a strategy sends, and its prefill."""
-    sent: list[Request] = []
+async def _prefill(spec: StrategySpec, rendered: str, tags: ThinkingTags | None, sent: list[Request]) -> str:
+    """The prefill of a strategy. Its requests are appended to `sent`, and answered with an empty completion."""
 
     async def generate(request: Request) -> Completion:
         sent.append(request)
         return Completion("", prompt_tokens=0, completion_tokens=0, finish_reason="stop")
 
     task = DecodingTask(rendered, tags, Sampling(), seed=None)
-    decoded = await strategy(spec).decode(task, generate, len)
-    return sent[0].prompt, decoded.prefill
+    return (await strategy(spec).decode(task, generate, len)).prefill
+
+
+def _strategy_failure(subject: Subject, spec: StrategySpec, error: BaseException, *, after_request: bool) -> Finding:
+    check = f"prefill of {spec.name}"
+    if isinstance(error, InputError):
+        problem, _, fix = str(error).partition(" Fix: ")  # it has the place
+        return subject.failed(check, problem.rstrip("."), fix.rstrip(".") or "correct the strategy")
+    reason = f"{type(error).__name__}: {first_line(error)}"
+    if after_request:
+        fix = "let `decode` accept a completion without text: models write such ones"
+        return subject.warning(check, f"{_code_place(spec)}its code failed after an empty completion: {reason}", fix)
+    return subject.failed(check, f"{_code_place(spec)}its code failed: {reason}", "correct `decode` of the strategy")
+
+
+def _code_place(spec: StrategySpec) -> str:
+    """File and line of a user's strategy before a message; empty for a built-in one."""
+    is_own = catalog.is_from_outside("strategies", spec.name)
+    return f"{catalog.origin_of('strategies', spec.name).place}: " if is_own else ""
 
 
 def _assistant_part(prompt: str) -> str:

@@ -57,7 +57,7 @@ def resolve_base_model(config: ModelConfig) -> BaseModelSpec:
     if is_api(config):
         raise InputError(f"{config.name} is behind an API, without weights to train. Fix: name a model with weights.")
     entry = resolve_model(config)
-    family = catalog.lookup("model family", catalog.families(), entry.family)
+    family = catalog.family_of(entry)
     known = catalog.shapes().get(entry.name)
     return BaseModelSpec(entry, family, known or ModelShape.of_config(entry.name, _config_of(entry)))
 

@@ -95,8 +95,9 @@ def test_a_controversial_label_needs_a_reading_and_only_it():
 def test_each_kind_decides_by_its_own_field():
     scale = {"patterns": [r"score: (\d)"], "lowest": 1, "highest": 5, "threshold": 3}
     tokens = {"tokens": {"Yes": "unsafe", "No": "safe"}}
-    assert "kind labelled_lines does not decide by scale. Fix: give answers.verdict" in refusal(
-        answers={"scale": scale}
+    assert "does not decide by scale. Fix: give answers.verdict, or kind: template" in refusal(answers={"scale": scale})
+    assert "give answers.verdict or answers.scale, or kind: first_token" in refusal(
+        kind="template", answers={"first_token": tokens}
     )
     assert entry(kind="template", answers={"scale": scale}).answers.decides_by == ("scale",)
     assert "kind first_token does not decide by verdict. Fix: give answers.first_token" in refusal(kind="first_token")
@@ -171,7 +172,7 @@ def test_the_judges_of_the_guide_are_entries():
     examples = [load_yaml(text, "the guide") for text in re.findall(r"```yaml\n(.*?)```", section, re.DOTALL)]
     fields = [{"name": name, **each} for example in examples for name, each in example["judges"].items()]
     entries = [JudgeEntry.model_validate(each) for each in fields]
-    assert [entry.name for entry in entries] == ["my-wildguard", "my-policy"]
+    assert [entry.name for entry in entries] == ["my-wildguard", "my-rater", "my-first-token", "my-policy"]
     assert entries[0].answers == judges()["wildguard"].answers
 
 

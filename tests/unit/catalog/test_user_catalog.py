@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -19,10 +18,11 @@ from safechain_ray.catalog.code import modules_of_catalogs
 from safechain_ray.cli import app
 from safechain_ray.config import RunConfig
 from safechain_ray.decoding.base import strategies, strategy
-from safechain_ray.errors import InputError, UnknownNameError
+from safechain_ray.errors import InputError
 from safechain_ray.judges.base import builder
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.types import StrategySpec
+from tests.unit.conftest import Use
 
 FAMILY = "families:\n  mine:\n    tags: {open: '<reason>', close: '</reason>'}\n    source: my card\n"
 JUDGE = "judges:\n  by-length:\n    kind: lengths:Longest\n"
@@ -50,31 +50,6 @@ class Brief:
     async def decode(self, task, generate, count_tokens):
         raise NotImplementedError
 """
-
-Use = Callable[..., Path]
-
-
-@pytest.fixture
-def use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Use:
-    """Writes a catalog folder of these files and puts it into SAFECHAIN_CATALOG."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    before = set(sys.modules)
-
-    def write(**files: str) -> Path:
-        folder = tmp_path / "mine"
-        folder.mkdir(exist_ok=True)
-        for name, text in files.items():
-            (folder / name.replace("_yaml", ".yaml").replace("_py", ".py")).write_text(text)
-        monkeypatch.setenv(sources.VARIABLE, str(folder))
-        sources._read_all.cache_clear()
-        return folder
-
-    monkeypatch.setattr(catalog.code, "_folders", set())
-    monkeypatch.setattr(catalog.code, "_loaded", {})
-    yield write
-    sources._read_all.cache_clear()
-    for name in {"lengths", "shared_words", "brief", "broken", "json_words"} & (set(sys.modules) - before):
-        del sys.modules[name]
 
 
 def call(*arguments: str) -> Result:
@@ -134,7 +109,7 @@ def test_an_entry_that_replaces_another_one_is_reported(use: Use) -> None:
         ("judges: [a]\n", ["judges is a list, not entries by name"]),
         ("- a\n", ["expected sections such as `judges:`", "found a list"]),
         ("judges:\n  a: {kind: x}\n  a: {kind: y}\n", ["'a' is given twice, first in line 2"]),
-        ("strategies:\n  mine: {kind: no-module}\n", ["must be module:name"]),
+        ("strategies:\n  mine: {kind: no-module}\n", ["must be module:name, a class or function (found 'no-module')"]),
     ],
 )
 def test_a_wrong_file_is_refused_with_file_line_and_key(use: Use, text: str, words: list[str]) -> None:
@@ -208,7 +183,10 @@ def test_a_metric_of_the_users_code_stays_with_the_command_and_may_hold_a_lock(u
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("broken:Longest", "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck"),
+        (
+            "broken:Longest",
+            "module 'broken' of 'broken:Longest' can't be imported: RuntimeError: no luck (broken.py, line 1)",
+        ),
         ("lengths:Shortest", "module 'lengths' has no class or function 'Shortest'; it has LIMIT, Longest, Verdict"),
         ("nowhere:Longest", "module 'nowhere' of 'nowhere:Longest' can't be imported: ModuleNotFoundError"),
         ("json:Longest", "another module 'json' is installed. Fix: rename"),
@@ -249,13 +227,6 @@ def test_a_strategy_of_the_users_code_takes_its_options(use: Use) -> None:
     run = resolve(config("refusal-match", strategies=["default", "brief"]))
     assert [setting.strategy.name for setting in run.settings] == ["default", "brief"]
     assert "brief" in call("list", "strategies").stdout
-
-
-def test_a_model_of_an_unknown_family_is_refused_by_name(use: Use) -> None:
-    use(models_yaml="models:\n  mine: {source: a/b, family: nobody, parameters: 7, context_length: 4096}\n")
-    with pytest.raises(UnknownNameError, match="Unknown model family 'nobody'"):
-        resolve(config("refusal-match", model="mine"))
-    assert call("list", "models").exit_code == 2
 
 
 def test_a_plugin_adds_entries_and_one_that_raises_is_reported(
@@ -437,9 +408,18 @@ def test_a_strategy_whose_code_can_not_work_is_refused_before_an_engine_starts(u
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        ("def Longest(entry): pass", "its code failed: TypeError"),
-        ("def Longest(entry, engine): raise SystemExit(0)", "its code failed: SystemExit"),
-        ("def Longest(entry, engine): return None", "it returned no judge of this name"),
+        ("def Longest(entry): pass", "lengths:Longest failed: TypeError"),
+        ("def Longest(entry, engine): raise SystemExit(0)", "lengths:Longest failed: SystemExit"),
+        ("def Longest(entry, engine): return None", "returned a NoneType whose `judge` is missing"),
+        (
+            "class Longest:\n    def __init__(self, entry, engine): pass\n    def judge(self): pass",
+            "returned a Longest whose `judge` is not async",
+        ),
+        (
+            "class Longest:\n    name = 'fixed'\n    def __init__(self, entry, engine): pass\n"
+            "    async def judge(self): pass",
+            "returned a judge whose `name` is 'fixed'. Fix: set it to the entry's name, 'by-length'",
+        ),
     ],
 )
 def test_a_rule_whose_code_can_not_work_is_refused_before_an_engine_starts(use: Use, code: str, words: str) -> None:

@@ -9,16 +9,19 @@ import pytest
 
 from safechain_ray.commands.compare import compare_runs
 from safechain_ray.commands.fine_grained import name_benign
-from safechain_ray.config import read_config
+from safechain_ray.commands.import_responses import import_responses
+from safechain_ray.config import ImportConfig, read_config
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.safety import REFUSAL_RULE
 from safechain_ray.report.tables import notes
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.progress import RecordingReporter
 from safechain_ray.runs.record import RunRecord
 from safechain_ray.runs.resolve import resolve
 from safechain_ray.runs.run_manifest import POOLED, RunManifest, measure, metrics_of, refusal_verdicts
 from safechain_ray.storage import open_folder
 from tests.made_runs.by_config import finished_run
+from tests.unit.conftest import Use
 
 ROWS = "prompt,kind\nHow do I bake bread?,nice\nWhy is the sky blue?,nice\nHow do I pick a lock?,bad\n"
 
@@ -64,10 +67,54 @@ def test_one_that_says_that_there_are_none_has_no_such_note(own: str, tmp_path: 
     assert not any("nobody says" in note for note in notes(metrics))
 
 
-def test_a_misspelt_benign_category_is_refused_before_anything_starts(own: str):
+@pytest.mark.parametrize("keys", [{}, {"limit": 1}])
+def test_a_misspelt_benign_category_is_refused_before_anything_starts(own: str, keys: dict[str, Any]):
     with pytest.raises(InputError, match=r"Unknown benign category 'nise'\. Did you mean 'nice'\?"):
-        resolve(config_of(own, benign_categories=["nise"]))
-    resolve(config_of(own, benign_categories=["bad"], limit=1))  # the first prompts may have none of it
+        resolve(config_of(own, benign_categories=["nise"], **keys))
+    resolve(config_of(own, benign_categories=["bad"], **keys))  # the first prompts may have none of it
+
+
+ENTRY = """datasets:
+  mine:
+    description: requests
+    licence: internal
+    kind: file
+    source: ./rows.csv
+    prompt_column: prompt
+    category_column: kind
+    benign_categories: [nise]
+"""
+
+
+@pytest.mark.parametrize("keys", [{}, {"limit": 1}, {"benign_categories": ["bad"]}])
+def test_a_misspelt_benign_category_of_an_entry_is_refused_with_its_line(use: Use, keys: dict[str, Any]):
+    folder = use(datasets_yaml=ENTRY, rows_csv=ROWS)
+    with pytest.raises(InputError) as refusal:
+        resolve(config_of("mine", category_column=None, **keys))
+    place = f"mine ({folder}/datasets.yaml, line 9)"
+    assert f"Unknown benign category of {place} 'nise'. Did you mean 'nice'?" in str(refusal.value)
+
+
+def test_a_benign_category_of_an_entry_without_a_category_column_is_refused(use: Use):
+    use(datasets_yaml=ENTRY.replace("    category_column: kind\n", ""), rows_csv=ROWS)
+    with pytest.raises(InputError, match=r"without categories\. Fix: .*category_column of the entry.*are prompt, kind"):
+        resolve(config_of("mine", category_column=None))
+
+
+def test_benign_categories_of_an_entry_are_not_looked_for_in_another_column(use: Use):
+    use(datasets_yaml=ENTRY, rows_csv=ROWS)
+    assert resolve(config_of("mine", category_column="prompt")).kinds["mine"].benign_prompts == 0
+
+
+def test_an_import_reports_a_benign_category_of_an_entry_that_no_row_has(use: Use, tmp_path: Path):
+    use(datasets_yaml=ENTRY, rows_csv=ROWS)
+    (tmp_path / "responses.jsonl").write_text(json.dumps({"prompt": "p", "response": "r", "kind": "nice"}))
+    config = ImportConfig(
+        source=str(tmp_path / "responses.jsonl"), output=str(tmp_path / "run"), dataset="mine", category_column="kind"
+    )
+    reporter = RecordingReporter()
+    import_responses(config, reporter)
+    assert any("benign category 'nise' of mine (" in sentence for sentence in reporter.sentences)
 
 
 @pytest.mark.parametrize("keys", [{}, {"limit": 1}])

@@ -217,7 +217,7 @@ def test_the_threshold_is_unsafe_itself_and_blank_tokens_decide_nothing():
     ("logprobs", "error"),
     [
         ([], "no log-probability of a token"),
-        ([{"\n": -0.1}], "no log-probability of a token"),
+        ([{"\n\n": -0.1}], r"the answer is '\n\n' alone, none of sec, dw, pc. Fix: end the raw request with it"),
         ([{"I": -0.01, "dw": -5.0}], "the first token 'I' is none of sec, dw, pc"),
         ([{"*": -0.01, "dw": -5.0}], "the first token '*' is none of"),
     ],

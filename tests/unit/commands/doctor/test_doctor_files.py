@@ -103,7 +103,7 @@ def test_a_gated_model_needs_a_token_which_is_never_shown(monkeypatch: pytest.Mo
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     missing = check_token(SUBJECT, "org/name", None, gated=True, access="accept the licence")
-    assert (missing.status, missing.fix) == ("failed", "accept the licence")
+    assert (missing.status, missing.fix) == ("failed", "accept the licence, then set HF_TOKEN")
     assert check_token(SUBJECT, "org/name", None, gated=False, access=None).status == "ok"
     assert check_token(SUBJECT, "package://demo-guard", None, gated=True, access=None).status == "ok"
     monkeypatch.setattr("huggingface_hub.get_token", lambda: SECRET)

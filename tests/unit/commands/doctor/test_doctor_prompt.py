@@ -173,9 +173,9 @@ def test_a_judges_template_has_to_hold_thought_and_answer_whole(broken: Callable
 def test_a_guard_of_a_form_is_checked_with_its_own_request(broken: Callable[..., Any]):
     """Its marks keep the thought in a template that would drop it; a raw prompt needs no template."""
     tokenizer = broken(OWN_TEMPLATE)
-    for name in ("qwen3guard-gen-4b", "wildguard"):
+    for name, check in (("qwen3guard-gen-4b", "chat template"), ("wildguard", "request")):
         conversation, *_ = check_judge_prompt(SUBJECT, tokenizer, judges()[name])
-        assert (conversation.check, conversation.status) == ("chat template", "ok")
+        assert (conversation.check, conversation.status) == (check, "ok")
     raw, template = (template_tokens(tokenizer, judges()[name]) for name in ("wildguard", "demo-guard"))
     assert raw > template
 
