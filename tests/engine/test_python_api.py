@@ -19,9 +19,9 @@ NOTEBOOK = ROOT / "notebooks" / "quickstart.ipynb"
 def test_the_code_of_the_page_runs_from_top_to_bottom(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
     assert len(blocks) == 5
-    indented = "".join(f"    {line}" if line.strip() else line for line in "".join(blocks).splitlines(keepends=True))
+
     script = tmp_path / "page.py"
-    script.write_text(f'if __name__ == "__main__":\n{indented}')
+    script.write_text("".join(blocks))
     environment = {**marked_environment(), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
