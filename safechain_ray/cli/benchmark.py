@@ -8,14 +8,7 @@ from typing import Any
 import click
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    print_location,
-    quiet_libraries,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options
 from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
     STRATEGY_NAMES,
@@ -36,6 +29,7 @@ from safechain_ray.config import BenchmarkConfig, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

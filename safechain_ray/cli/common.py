@@ -7,12 +7,9 @@ import os
 import shlex
 import signal
 import sys
-import tempfile
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import wraps
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -21,10 +18,10 @@ from rich.console import Console
 from safechain_ray import catalog
 from safechain_ray.cli.options import Command, catalog_option
 from safechain_ray.decoding.base import replaced_strategies
-from safechain_ray.engines.start import captured_output
-from safechain_ray.errors import InputError, SafechainError
+from safechain_ray.errors import SafechainError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import printable_lines
+from safechain_ray.report.quiet import print_location
 from safechain_ray.storage import Folder, redact
 
 DONE, FAILED, WRONG_INPUT, ERRORS_IN_SAMPLES, INTERRUPTED = 0, 1, 2, 3, 130
@@ -108,34 +105,6 @@ class ExitCode:
 def interruptible() -> None:
     """Handle SIGTERM (`ray job stop`) as Ctrl-C."""
     signal.signal(signal.SIGTERM, _interrupt)
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[Console]:
-    """Redirects the output of Ray and vLLM to a log file; yields a console on the terminal.
-
-    Ray and vLLM also print from native threads and child processes, so the file descriptors are redirected. The log
-    file is kept and named after a failure, and removed otherwise.
-    """
-    log_file = Path(tempfile.mkstemp(prefix="safechain-ray-", suffix=".log")[1])
-    with os.fdopen(os.dup(2), "w", encoding="utf-8") as stderr:
-        console = Console(file=stderr)
-        try:
-            with captured_output(log_file):
-                yield console
-        except InputError:
-            log_file.unlink()
-            raise
-        except BaseException:
-            print_location("What Ray and vLLM printed", log_file, console)
-            raise
-    log_file.unlink()
-
-
-def print_location(label: str, location: object, console: Console | None = None) -> None:
-    """Print `LABEL: LOCATION` on one line that is not wrapped."""
-    text = printable_lines(f"{label}: {location}")
-    (console or Console()).print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_run(metrics: RunMetrics, folder: Folder, report: str | None, as_json: bool) -> None:

@@ -6,10 +6,11 @@ import click
 from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.common import output_options, print_location
+from safechain_ray.cli.common import output_options
 from safechain_ray.cli.options import format_option, paper_options, parse_stand_ins, show
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
+from safechain_ray.report.quiet import print_location
 
 EXAMPLES = """\b
 Examples:

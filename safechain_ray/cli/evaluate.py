@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    quiet_libraries,
-    show_run,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options, show_run
 from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
     STRATEGY_NAMES,
@@ -32,6 +25,7 @@ from safechain_ray.cli.options import (
     with_items,
 )
 from safechain_ray.config import RunConfig, read_config
+from safechain_ray.report.quiet import quiet_libraries
 
 
 def run_examples(command: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import WRONG_INPUT, interruptible, output_options, print_location, quiet_libraries
+from safechain_ray.cli.common import WRONG_INPUT, interruptible, output_options
 from safechain_ray.cli.options import (
     by_key,
     cluster_options,
@@ -21,6 +21,7 @@ from safechain_ray.cli.options import (
     model_option,
 )
 from safechain_ray.config import FinetuneConfig, read_config_as
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

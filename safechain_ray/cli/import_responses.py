@@ -6,14 +6,7 @@ from typing import Any
 
 import click
 
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    quiet_libraries,
-    show_run,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options, show_run
 from safechain_ray.cli.completion import complete
 from safechain_ray.cli.options import (
     by_key,
@@ -26,6 +19,7 @@ from safechain_ray.cli.options import (
     sampling_options,
 )
 from safechain_ray.config import ImportConfig, read_config_as
+from safechain_ray.report.quiet import quiet_libraries
 
 EXAMPLES = """\b
 Examples:

@@ -7,14 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    print_location,
-    quiet_libraries,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options
 from safechain_ray.cli.options import (
     by_key,
     html_option,
@@ -29,6 +22,7 @@ from safechain_ray.config import ImportConfig, JudgingConfig, read_config_as
 from safechain_ray.datasets.files import has_known_suffix
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

@@ -7,14 +7,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    print_location,
-    quiet_libraries,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options
 from safechain_ray.cli.options import (
     by_key,
     config_options,
@@ -25,6 +18,7 @@ from safechain_ray.cli.options import (
     key_option,
 )
 from safechain_ray.config import StudyConfig, read_config_as
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from safechain_ray.cli.common import output_options, quiet_libraries
+from safechain_ray.cli.common import output_options
 from safechain_ray.cli.evaluate import read_run_config, run_examples, run_options
 from safechain_ray.cli.options import by_key, keyed_options, only_given
 from safechain_ray.cli.sweep import sweep
 from safechain_ray.config import SweepConfig, config_kind, read_config_as
 from safechain_ray.errors import InputError, PlanError
+from safechain_ray.report.quiet import quiet_libraries
 
 if TYPE_CHECKING:
     from safechain_ray.commands.sweep.estimate import Assumptions

@@ -5,14 +5,7 @@ from typing import Any
 
 import click
 
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    interruptible,
-    output_options,
-    print_location,
-    quiet_libraries,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, interruptible, output_options
 from safechain_ray.cli.options import (
     by_category_option,
     by_key,
@@ -26,6 +19,7 @@ from safechain_ray.cli.options import (
     show,
 )
 from safechain_ray.config import PreferenceConfig, read_config_as
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

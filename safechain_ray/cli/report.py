@@ -6,11 +6,12 @@ import click
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.cli.benchmark import print_benchmarks
-from safechain_ray.cli.common import output_options, print_location
+from safechain_ray.cli.common import output_options
 from safechain_ray.cli.options import by_category_option, format_option, paper_options, parse_stand_ins, show
 from safechain_ray.cli.sweep import sweep_document, sweep_json
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
+from safechain_ray.report.quiet import print_location
 from safechain_ray.runs.run_file import Kind
 from safechain_ray.storage import Folder
 

@@ -13,15 +13,7 @@ from typing import Any
 import click
 
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.cli.common import (
-    DONE,
-    ERRORS_IN_SAMPLES,
-    FAILED,
-    interruptible,
-    output_options,
-    print_location,
-    quiet_libraries,
-)
+from safechain_ray.cli.common import DONE, ERRORS_IN_SAMPLES, FAILED, interruptible, output_options
 from safechain_ray.cli.options import (
     batch_invariant_option,
     by_key,
@@ -40,6 +32,7 @@ from safechain_ray.config import SweepConfig, read_config_as
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.document import Document, printable_lines
+from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:

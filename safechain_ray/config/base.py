@@ -52,11 +52,15 @@ def refuse_repeats(**listed: Sequence[str]) -> None:
             raise ValueError(f"{key} names {', '.join(sorted(repeated))} more than once")
 
 
+ARGUMENTS = "arguments"
+"""Origin of a config whose keys are the arguments of a function: its messages name no flags."""
+
+
 def validated(model: type[AnyModel], tree: Mapping[str, Any], origin: str, line_of: LineOf = no_line) -> AnyModel:
     """The tree as a config. Raises InputError with each wrong key, and its line where `line_of` knows the line."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
         # Not `from error`: the text of pydantic's error quotes values, which may be secrets.
-        lines = explain(error, model, line_of, flags=FLAGS)
+        lines = explain(error, model, line_of, flags={} if origin == ARGUMENTS else FLAGS)
         raise InputError(f"{origin}: wrong config. Fix: correct each key below.\n{lines}") from None

@@ -63,10 +63,11 @@ def read_config_as(
     flags: Mapping[str, Any],
     assignments: Iterable[str] = (),
     profile: str | None = None,
+    origin: str = "command line",
 ) -> AnyModel:
     """The config that the YAML file (if any), its profile, the flags and the `key=value` assignments make.
 
-    `flags` maps dotted keys (`sampling.top_p`) to values.
+    `flags` maps dotted keys (`sampling.top_p`) to values. `origin` names their place in messages.
 
     Raises:
         InputError: the file can't be read, belongs to another command, or a value is wrong. The message names key,
@@ -78,7 +79,7 @@ def read_config_as(
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
     if path is None or flags or assignments:
-        origins.append("command line")
+        origins.append(origin)
     file = _File({}, {}) if path is None else _read_yaml(path)
     tree = file.tree
     profiles = tree.pop(PROFILES, None) or {}

@@ -134,7 +134,7 @@ class LiveProgress(LiveDisplay):
 
     def update(self, snapshot: Snapshot) -> None:
         self._seen[snapshot.run] = (time.monotonic(), snapshot)
-        self._live.update(Group(*(_drawn(each) for each in _active(self._seen))))
+        self._live.update(Group(*(drawn(each) for each in _active(self._seen))))
 
 
 class PlainTraining(PlainDisplay):
@@ -260,7 +260,7 @@ def _active(seen: Mapping[str, tuple[float, Snapshot]]) -> Iterator[Snapshot]:
             yield snapshot
 
 
-def _drawn(snapshot: Snapshot) -> Group:
+def drawn(snapshot: Snapshot) -> Group:
     """A line of the run, a bar for each pool, and the counts of finished rows."""
     outcomes = Text("  ")
     for name, words in {"ok": "ok", **_count_words(snapshot)}.items():

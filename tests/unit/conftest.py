@@ -9,6 +9,7 @@ import pytest
 from safechain_ray import catalog
 from safechain_ray.catalog import sources
 from safechain_ray.cli import common
+from safechain_ray.report import quiet
 
 Use = Callable[..., Path]
 
@@ -17,7 +18,7 @@ Use = Callable[..., Path]
 def own_signals_and_logs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For tests that call the command in this process: its handler of SIGTERM and its log file stay away from here."""
     monkeypatch.setattr(common.signal, "signal", lambda *arguments: None)
-    monkeypatch.setattr(common.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(quiet.tempfile, "tempdir", str(tmp_path))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from safechain_ray import __version__
 from safechain_ray.cli import COMMANDS, app
-from safechain_ray.cli.common import output_options, quiet_libraries
+from safechain_ray.cli.common import output_options
 from safechain_ray.cli.options import keyed_options
 from safechain_ray.cluster.planner import ClusterView, Node, make_plan
 from safechain_ray.commands import evaluate as pipeline
@@ -36,6 +36,7 @@ from safechain_ray.errors import EngineStartError, InputError, RunConflictError,
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.summary import summarise
 from safechain_ray.report.html import write
+from safechain_ray.report.quiet import quiet_libraries
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.pools import pool_needs
 from safechain_ray.runs.resolve import resolve

@@ -161,6 +161,11 @@ def html_table(table: Table) -> Markup:
     )
 
 
+def document_tables(document: Document) -> str:
+    """Caveats, tables and notes without a page around them, as a notebook shows them."""
+    return join(html_caveats(document.caveats), *map(html_table, document.tables), html_notes(document.notes))
+
+
 def html_caveats(caveats: Iterable[str]) -> Markup:
     return join([element("p", printable(caveat), class_="caveat") for caveat in caveats])
 

@@ -13,7 +13,7 @@ from safechain_ray.report.progress import (
     LiveProgress,
     PlainProgress,
     _active,
-    _drawn,
+    drawn,
     pool_state,
     progress_for,
     sentence,
@@ -226,7 +226,7 @@ def test_the_live_display_shows_outcomes_and_pools_and_hostile_text_as_text():
 def bars(shown: Snapshot) -> dict[str, str]:
     """Label -> share of each bar that the live display draws."""
     out = io.StringIO()
-    Console(file=out, width=120).print(_drawn(shown))
+    Console(file=out, width=120).print(drawn(shown))
     lines = (line.split() for line in out.getvalue().splitlines())
     return {line[0]: next(word for word in line if word.endswith("%")) for line in lines if "%" in " ".join(line)}
 
@@ -274,10 +274,10 @@ def test_a_terminal_gets_the_live_display_and_everything_else_lines():
 
 def test_only_graded_rows_can_be_without_a_grade_and_only_judged_ones_without_a_verdict():
     out = io.StringIO()
-    Console(file=out, width=160).print(_drawn(snapshot()))
+    Console(file=out, width=160).print(drawn(snapshot()))
     assert "missing verdicts" in out.getvalue()
     assert "without a grade" not in out.getvalue()
     out = io.StringIO()
-    Console(file=out, width=160).print(_drawn(snapshot(decisions=("correct", "wrong"))))
+    Console(file=out, width=160).print(drawn(snapshot(decisions=("correct", "wrong"))))
     assert "without a grade" in out.getvalue()
     assert "missing verdicts" not in out.getvalue()
