@@ -88,7 +88,7 @@ def _pair(a: _Stored, b: _Stored) -> StoredPair:
 
 def _stored(run: RunFolder, settings: dict[str, str]) -> Iterator[tuple[SampleKey, _Stored]]:
     """The samples of `settings`, which maps them to A's."""
-    for name, table in zip(run.samples.list_files(".parquet"), run.counted_samples(_COLUMNS), strict=True):
+    for name, table in run.samples_by_file(_COLUMNS):
         yield from _in_table(table, name, settings)
 
 

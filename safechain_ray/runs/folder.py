@@ -18,7 +18,7 @@ from safechain_ray.metrics.counts import COUNTED_COLUMNS
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RESTORE_RUN, RUN_FILE, Kind, RunFile, read_run_file
-from safechain_ray.storage import Folder, open_folder, read_ahead, read_record
+from safechain_ray.storage import FileFacts, Folder, open_folder, read_ahead, read_record
 from safechain_ray.storage.retry import TORN_FIX
 from safechain_ray.types import PIECES_SCHEMA, VERDICTS_SCHEMA, Sampling, conformed
 from safechain_ray.types.tables import ADDED_COLUMNS, GRADED_SCHEMA
@@ -129,6 +129,12 @@ class RunFolder:
     def counted_samples(self, columns: Sequence[str] = COUNTED_COLUMNS) -> Iterator[pa.Table]:
         """The samples, file by file, with these columns: those that metrics need."""
         return _read_files(self.samples, partial(read_samples, self.samples, columns=columns))
+
+    def samples_by_file(self, columns: Sequence[str]) -> Iterator[tuple[str, pa.Table]]:
+        """The samples with these columns, and the name of the file of each table."""
+        files = self.samples.list_facts(".parquet")
+        read = partial(read_samples, self.samples, columns=columns)
+        return zip((file.name for file in files), _read_ahead(files, read), strict=True)
 
     def prompt_texts(self) -> dict[tuple[str, str], str]:
         """The text of each prompt, by data set and prompt_id."""
@@ -338,4 +344,8 @@ def _judge_of(folder: Folder) -> str:
 
 
 def _read_files(folder: Folder, read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
-    return read_ahead(folder.list_facts(".parquet"), read, memory=lambda table: table.nbytes)
+    return _read_ahead(folder.list_facts(".parquet"), read)
+
+
+def _read_ahead(files: Sequence[FileFacts], read: Callable[[str], pa.Table]) -> Iterator[pa.Table]:
+    return read_ahead(files, read, memory=lambda table: table.nbytes)
