@@ -9,7 +9,7 @@ import json
 import zlib
 from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.labels import common_sampling, setting_label
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.types import short_hash
+from safechain_ray.types import Part, short_hash
 
 TEXTS_A_CHUNK = 128
 WITH_TEXT = 50_000
@@ -64,7 +64,9 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None =
         stored = sum(file.size for file in folder.samples.list_facts(".parquet"))
         most = min(most, int(rows * TEXT_BYTES / max(1, stored)))
     judges = {judge.judge for setting in metrics.settings for judge in setting.judges}
-    packer = _Packer(metrics, most, _verdicts_by_sample(folder.added_verdicts(judges)))
+    packer = _Packer(metrics, most)
+    for verdicts in folder.added_verdicts(judges):
+        packer.add_verdicts(verdicts)
     for table in folder.counted_samples(COLUMNS):
         for batch in table.to_batches(ROWS_AT_ONCE):
             packer.add(batch)
@@ -75,14 +77,6 @@ def packed(value: Any) -> str:
     """`value` as the page's script unpacks it, without loss (`</script>`, NUL, a lone surrogate)."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")
-
-
-def _verdicts_by_sample(tables: Iterator[pa.Table]) -> Mapping[str, list[dict[str, Any]]]:
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for table in tables:
-        for row in table.to_pylist():
-            found[row["sample_id"]].append(row)
-    return found
 
 
 @dataclass(slots=True)
@@ -115,20 +109,27 @@ class _Row(NamedTuple):
 
 
 class _Packer:
-    """Accumulates tables of samples, one after the other."""
+    """Accumulates verdicts that were added to the run, then tables of samples, one after the other."""
 
-    def __init__(self, metrics: RunMetrics, with_text: int, added: Mapping[str, list[dict[str, Any]]]) -> None:
+    def __init__(self, metrics: RunMetrics, with_text: int) -> None:
         common = common_sampling(metrics.settings)
         self._labels = [setting_label(setting, common) for setting in metrics.settings]
         self._settings = {setting.setting_id: code for code, setting in enumerate(metrics.settings)}
         self._judges = list(dict.fromkeys((j.judge, j.part) for setting in metrics.settings for j in setting.judges))
         self._share = with_text / max(1, sum(setting.rows for setting in metrics.settings))
         self._most = with_text
-        self._added = added
+        self._added: defaultdict[tuple[str, Part], dict[str, Mapping[str, Any]]] = defaultdict(dict)
         self._prompts = _Prompts()
         self._rows: list[_Row] = []
         self._open_chunk: list[list[Any]] = []
         self._chunks: list[str] = []
+
+    def add_verdicts(self, table: pa.Table) -> None:
+        """Keep the details of those verdicts alone whose samples may have texts: there may be a million others."""
+        for batch in table.to_batches(ROWS_AT_ONCE):
+            for row in batch.to_pylist():
+                kept = row if self._is_drawn(row["sample_id"]) else _DECISIONS[row["unsafe"]]
+                self._added[row["judge"], row["part"]][row["sample_id"]] = kept
 
     def add(self, rows: pa.RecordBatch) -> None:
         for row in rows.to_pylist():
@@ -137,10 +138,9 @@ class _Packer:
                     f"samples/ has rows of setting {row['setting_id']}, which metrics.json lacks. Fix: remove the "
                     "file that has them, and rerun the run's own command: it does the file's rows again."
                 )
-            verdicts = {
-                (verdict["judge"], verdict["part"]): verdict
-                for verdict in (*row["verdicts"], *self._added.get(row["sample_id"], ()))
-            }
+            verdicts = {(verdict["judge"], verdict["part"]): verdict for verdict in row["verdicts"]}
+            added = ((judge, each.get(row["sample_id"])) for judge, each in self._added.items())
+            verdicts |= {judge: verdict for judge, verdict in added if verdict is not None}
             found = [verdicts.get(judge) for judge in self._judges]
             self._rows.append(
                 _Row(
@@ -178,10 +178,11 @@ class _Packer:
         return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
 
     def _has_text(self, sample_id: str) -> bool:
-        if self._share >= 1:
-            return True
         stored = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
-        return stored < self._most and int(short_hash(sample_id), 16) < self._share * 2**64
+        return self._share >= 1 or (stored < self._most and self._is_drawn(sample_id))
+
+    def _is_drawn(self, sample_id: str) -> bool:
+        return self._share >= 1 or int(short_hash(sample_id), 16) < self._share * 2**64
 
     def _text(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any] | None]) -> int:
         """Put a sample's texts into the open chunk; return their number."""
@@ -197,6 +198,10 @@ class _Packer:
     def _close_chunk(self) -> None:
         self._chunks.append(packed(self._open_chunk))
         self._open_chunk = []
+
+
+_DECISIONS: Mapping[bool | None, Mapping[str, Any]] = {unsafe: {"unsafe": unsafe} for unsafe in (True, False, None)}
+"""Verdicts without their details."""
 
 
 def _verdict_code(verdict: Mapping[str, Any] | None) -> str:

@@ -154,6 +154,21 @@ def test_verdicts_that_were_added_later_are_with_the_others(tmp_path: Path):
     assert unpacked(data.chunks[0])[0][3] == [[0.1, [], None, None], [0.9, ["S2"], None, None]]
 
 
+def test_samples_without_texts_have_the_decisions_of_added_judges(tmp_path: Path):
+    of = setting(samples=1)
+    prompts = [sample(of, number) for number in range(3)]
+    metrics = write_run(tmp_path, [of], prompts, [("guard", "response"), ("late", "answer")])
+    folder = RunFolder(open_folder(str(tmp_path)))
+    decided = [
+        sample(of, number, verdicts=(verdict(unsafe, "late", "answer", error=error),))
+        for number, (unsafe, error) in enumerate([(True, None), (False, None), (None, "it failed")])
+    ]
+    folder.verdicts("late").write_parquet("part.parquet", verdicts_table(samples_table(decided)))
+    with_all, without = pack_samples(folder, metrics), pack_samples(folder, metrics, with_text=0)
+    assert unpacked(without.index)["verdicts"] == unpacked(with_all.index)["verdicts"] == ["su", "ss", "sm"]
+    assert without.chunks == ()
+
+
 @pytest.mark.parametrize("limit", [0, 1, 50, 399])
 def test_a_limit_keeps_about_as_many_texts_and_never_more(tmp_path: Path, limit: int):
     metrics = write_run(tmp_path, SETTINGS, varied(SETTINGS, 100))
