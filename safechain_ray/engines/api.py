@@ -259,7 +259,8 @@ class ApiEngine:
         except APIConnectionError as error:
             cause = error.__cause__ or error
             if type(cause).__name__ in NO_CONNECTION:
-                raise api_answers.NoConnectionError(f"connection: {cause or 'timeout'}") from None
+                reason = str(cause) or "no server accepted it in time"
+                raise api_answers.NoConnectionError(f"connection: {reason}") from None
             if isinstance(error, APITimeoutError):
                 raise TimeoutError from error
             raise UnusableAnswerError(f"connection: {cause}") from None

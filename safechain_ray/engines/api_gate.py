@@ -33,6 +33,7 @@ class Budget:
     max_cost: float | None = None
     max_requests: int | None = None
     requests: int = 0
+    in_flight: int = 0
     billed: float = 0.0
     lost: float = 0.0
     reserved: float = 0.0
@@ -49,7 +50,8 @@ class Budget:
     def ask(self, most: float) -> Admission:
         """Whether a request of at most `most` dollars may be sent; `wait` where requests in flight decide it."""
         if self.max_requests is not None and self.requests >= self.max_requests:
-            return "spent"
+            # A request in flight may find no connection, and is taken back.
+            return "wait" if self.requests - self.in_flight < self.max_requests else "spent"
         if self.max_cost is None:
             return "send"
         if self.spent + most > self.max_cost:
@@ -58,22 +60,27 @@ class Budget:
 
     def sent(self, most: float) -> None:
         self.requests += 1
+        self.in_flight += 1
         self.reserved += most
 
     def not_sent(self, most: float) -> None:
         """Take back a request that reached nobody."""
         self.requests -= 1
-        self.reserved -= most
+        self._ended(most)
 
     def answered(self, most: float, cost: float) -> None:
         """Record an answer with its cost (0 for a refusal)."""
-        self.reserved -= most
+        self._ended(most)
         self.billed += cost
 
     def unanswered(self, most: float) -> None:
         """Record a lost answer, whose cost is unknown."""
-        self.reserved -= most
+        self._ended(most)
         self.lost += most
+
+    def _ended(self, most: float) -> None:
+        self.in_flight -= 1
+        self.reserved -= most
 
     def sentence(self) -> str:
         """The error of a row that was not sent."""

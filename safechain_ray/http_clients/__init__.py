@@ -45,13 +45,16 @@ class Proxy:
     url: str = field(repr=False)
 
 
+CONNECT_SECONDS = 20.0
+"""Less than the time for an answer: a request that found no server is known not to have been sent."""
+
 NO_KEY = "none"
 """The key for a server without keys, as the SDK requires one."""
 
 
 def openai_client(base_url: str, api_key: str | None, *, max_retries: int, timeout: float) -> "AsyncOpenAI":
     """The SDK's client for an endpoint. Raises InputError for a proxy that can't be used."""
-    from openai import AsyncOpenAI
+    from openai import AsyncOpenAI, Timeout
 
     from safechain_ray.http_clients.provider_client import ProviderClient
 
@@ -60,7 +63,7 @@ def openai_client(base_url: str, api_key: str | None, *, max_retries: int, timeo
             api_key=api_key or NO_KEY,
             base_url=base_url,
             max_retries=max_retries,
-            timeout=timeout,
+            timeout=Timeout(timeout, connect=min(CONNECT_SECONDS, timeout / 2)),
             http_client=ProviderClient(secrets_sent(base_url, api_key), timeout, **connection_options(base_url)),
         )
 

@@ -5,7 +5,7 @@ The commands are imported while output is redirected: Ray and vLLM print message
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,7 +91,7 @@ def import_responses(source: str | Path, *, progress: bool = True, **keys: Any) 
 class Sweep:
     """A sweep: the runs of the models that have samples, and why the others have none."""
 
-    uri: str
+    uri: str = field(repr=False)  # it may have secrets
     runs: Mapping[str, Run]
     failed: Mapping[str, str]
     """The error of each model that failed."""
@@ -174,6 +174,11 @@ def _config(model: type[AnyModel], config: Any, profile: str | None, keys: Mappi
                 "`config.model_copy(update=...)` changes one."
             )
         return config
+    if config is not None and not isinstance(config, str | Path):
+        raise InputError(
+            f"The config is a {type(config).__name__}. Fix: give a {model.__name__}, the path of a file, or keys as "
+            "arguments: `**keys`."
+        )
     path = None if config is None else Path(config)
     return read_config_as(model, path, dict(_dotted(keys)), profile=profile, origin=ARGUMENTS)
 
@@ -183,8 +188,17 @@ def _dotted(keys: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
     for key, value in keys.items():
         if isinstance(value, Mapping) and value:
             yield from _dotted(value, f"{above}{key}.")
-        elif value is not None:
-            yield f"{above}{key}", str(value) if isinstance(value, Path) else value
+        else:
+            yield f"{above}{key}", _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The value with paths as text, as in a file."""
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _uri(run: Run | str | Path) -> str:

@@ -3,14 +3,18 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
+from threading import Lock
 from typing import Any
 
 from rich.console import Console
 
+from safechain_ray.errors import InputError
 from safechain_ray.library.streams import is_notebook, streams_of_descriptors
 from safechain_ray.report.progress import drawn, progress_for
 from safechain_ray.report.quiet import quiet_libraries
 from safechain_ray.runs.progress import RecordingReporter, RunReporter, Snapshot
+
+_calls = Lock()
 
 SENTENCES = 5
 """Latest sentences that a notebook shows above the bars."""
@@ -18,7 +22,24 @@ SENTENCES = 5
 
 @contextmanager
 def shown_progress(is_shown: bool) -> Iterator[RunReporter]:
-    """A reporter for a call, during which Ray and vLLM print to a log file."""
+    """A reporter for a call, during which Ray and vLLM print to a log file.
+
+    Raises InputError during another call: both would redirect the output of this process.
+    """
+    if not _calls.acquire(blocking=False):
+        raise InputError(
+            "Another call runs in this process. Fix: wait for its end, or use `sweep` or another process for several "
+            "models at once."
+        )
+    try:
+        with _reporter(is_shown) as reporter:
+            yield reporter
+    finally:
+        _calls.release()
+
+
+@contextmanager
+def _reporter(is_shown: bool) -> Iterator[RunReporter]:
     if not is_shown:
         with quiet_libraries():
             yield RecordingReporter()

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from safechain_ray.errors import InputError, UnknownNameError
 from safechain_ray.metrics.safety import Metric
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics, as_setting
 from safechain_ray.runs.folder import RunFolder
-from safechain_ray.runs.run_manifest import RunManifest, metrics_of
+from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA, VERDICTS_SCHEMA, verdicts_table
 
@@ -42,15 +45,11 @@ class Rows:
 
     def tables(self, columns: Columns = None) -> Iterator[pa.Table]:
         """The rows in tables of bounded size: all of them may not fit in memory."""
-        wanted = self.columns if columns is None else tuple(columns)
-        for name in wanted:
-            if name not in self.columns:
-                raise UnknownNameError("column", name, self.columns)
-        return self.read(wanted)
+        return self.read(self._wanted(columns))
 
     def to_arrow(self, columns: Columns = None) -> pa.Table:
-        wanted = self.columns if columns is None else columns
-        tables = list(self.tables(columns))
+        wanted = self._wanted(columns)
+        tables = list(self.read(wanted))
         schema = pa.schema([self.schema.field(name) for name in wanted])
         return pa.concat_tables(tables) if tables else schema.empty_table()
 
@@ -64,8 +63,17 @@ class Rows:
 
         return Dataset(self.to_arrow(columns))
 
+    def _wanted(self, columns: Columns) -> tuple[str, ...]:
+        if isinstance(columns, str):
+            raise InputError(f"columns: {columns!r} is a text. Fix: give a list, such as [{columns!r}].")
+        wanted = self.columns if columns is None else tuple(dict.fromkeys(columns))
+        for name in wanted:
+            if name not in self.columns:
+                raise UnknownNameError("column", str(name), self.columns)
+        return wanted
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A finished run: what `evaluate`, `judge`, `import_responses` and `load_run` return.
 
@@ -113,9 +121,7 @@ class Run:
         return write_report(self.folder.folder, target)
 
     def __repr__(self) -> str:
-        metrics = self.metrics
-        rows = sum(setting.rows for setting in metrics.settings)
-        return f"Run({self.uri!r}: {metrics.model}, {len(metrics.settings)} settings, {rows:,} samples)"
+        return f"Run({str(self.folder.folder)!r})"  # without the secrets of a URI
 
     def _repr_html_(self) -> str:
         """The tables of the run, for a notebook."""
@@ -127,14 +133,15 @@ class Run:
     def _verdicts(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         for table in self.folder.counted_samples(SAMPLES_SCHEMA.names):
             yield verdicts_table(table).select(columns)
-        run_file = self.folder.read_run()
-        if run_file is None:
-            raise InputError(f"{self.uri} has no run.json. Fix: copy the whole folder of the run.")
-        for table in self.folder.added_verdicts(RunManifest.of(run_file).added_judges):
-            yield table.select(columns)
+        manifest = RunRecord.of_finished(self.folder).run_manifest
+        pairs = pa.array([f"{judge}:{part}" for judge, part in manifest.added], pa.string())
+        for table in self.folder.added_verdicts(manifest.added_judges):
+            # An interrupted command leaves verdicts on a part that the judge has not judged in all samples.
+            pair = pc.binary_join_element_wise(table["judge"], table["part"], ":")
+            yield table.filter(pc.is_in(pair, pairs)).select(columns)
 
 
-def load_run(uri: str) -> Run:
+def load_run(uri: str | Path) -> Run:
     """The finished run in a folder: a path, or a URI such as `s3://bucket/runs/r1-7b`.
 
     Raises:
@@ -143,8 +150,9 @@ def load_run(uri: str) -> Run:
     Example:
         >>> samples = load_run("runs/demo").samples.to_pandas()
     """
-    metrics_of(uri)
-    return Run(RunFolder(open_folder(uri)))
+    run = RunFolder(open_folder(str(uri)))
+    RunRecord.of_finished(run)
+    return Run(run)
 
 
 def _metric_fields(name: str) -> list[pa.Field]:

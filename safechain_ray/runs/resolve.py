@@ -349,8 +349,9 @@ def _check_benign_of_entry(dataset: DatasetConfig, entry: DatasetEntry, prompts:
 
     A config with another subset or category column reads other categories than the entry names.
     """
-    reads_others = dataset.config or dataset.split or dataset.category_column
-    if reads_others or not catalog.is_from_outside("datasets", entry.name):
+    of_catalog = dataset.name in catalog.datasets() or catalog.of_hub_id("datasets", dataset.name) == entry.name
+    reads_others = dataset.config or dataset.split or dataset.category_column or dataset.benign_categories == ()
+    if reads_others or not of_catalog or not catalog.is_from_outside("datasets", entry.name):
         return
     unread = {redact(entry.source): prompts.columns} if entry.category_column is None else {}
     for category in catalog.datasets()[entry.name].benign_categories or ():

@@ -158,6 +158,12 @@ def test_a_path_without_its_dot_names_the_file_beside_the_catalog(
         assert f"{beside}words.txt in {key} of {name} ({folder}/judges.yaml, line {line})." in text
 
 
+def test_a_hub_id_is_no_path_even_where_a_folder_has_its_name(use: Use, tmp_path: Path) -> None:
+    folder = use(datasets_yaml=ROWS.replace("kind: file", "kind: huggingface").replace("./rows.jsonl", "org/rows"))
+    (folder / "org" / "rows").mkdir(parents=True)
+    catalog.check_path(catalog.datasets()["mine"], "source")
+
+
 def test_a_missing_file_of_a_judge_is_corrected_in_its_entry(use: Use) -> None:
     folder = use(
         judges_yaml="judges:\n  words: {kind: refusal_match, phrases: ./no.txt}\n"

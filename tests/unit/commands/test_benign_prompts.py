@@ -95,6 +95,18 @@ def test_a_misspelt_benign_category_of_an_entry_is_refused_with_its_line(use: Us
     assert f"Unknown benign category of {place} 'nise'. Did you mean 'nice'?" in str(refusal.value)
 
 
+def test_a_config_may_say_that_no_category_of_an_entry_is_benign(use: Use):
+    use(datasets_yaml=ENTRY, rows_csv=ROWS)
+    assert resolve(config_of("mine", category_column=None, benign_categories=[])).kinds["mine"].benign_prompts == 0
+
+
+def test_a_file_with_the_name_of_an_entry_is_not_read_as_the_entry(use: Use, tmp_path: Path):
+    folder = use(datasets_yaml=ENTRY, rows_csv=ROWS)
+    other = tmp_path / "mine.csv"
+    other.write_text((folder / "rows.csv").read_text())
+    assert resolve(config_of(str(other), category_column=None)).kinds["mine"].benign_prompts == 0
+
+
 def test_a_benign_category_of_an_entry_without_a_category_column_is_refused(use: Use):
     use(datasets_yaml=ENTRY.replace("    category_column: kind\n", ""), rows_csv=ROWS)
     with pytest.raises(InputError, match=r"without categories\. Fix: .*category_column of the entry.*are prompt, kind"):

@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import random
+import socket
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -75,9 +76,27 @@ def test_a_request_without_a_connection_does_not_count():
     """The errors of a server that is down name it, not a budget that it used up."""
     counts: Counter[str] = Counter()
     with serving(always(chat)) as api:
-        answers = ask(api, *"abc", counts=counts, base_url="http://127.0.0.1:9/v1", max_requests=4)
+        answers = ask(api, *"abcdef", counts=counts, base_url="http://127.0.0.1:9/v1", max_requests=4)
     assert all("failed 10 times. The last error: connection: " in str(error) for error in answers)
-    assert (counts["requests"], counts["retries"]) == (0, 27)
+    assert (counts["requests"], counts["retries"]) == (0, 6 * 9)
+
+
+def test_a_server_that_accepts_no_connection_in_time_costs_nothing():
+    """A firewall may drop packets: no server answers, and none refuses."""
+    prices = Prices(input=0, output=1000)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        address = listening.getsockname()
+        queued = [socket.create_connection(address), socket.socket()]  # the queue is full from here on
+        queued[1].setblocking(False)
+        queued[1].connect_ex(address)
+        url = f"http://127.0.0.1:{address[1]}/v1"
+        with serving(always(chat)) as api:
+            (error,) = ask(api, "a", base_url=url, timeout_seconds=1, max_cost=0.2, prices=prices)
+        for each in queued:
+            each.close()
+    assert "failed 10 times. The last error: connection: " in str(error)
 
 
 def test_an_endpoint_that_answers_or_is_silent_for_a_moment_only_is_not_reported(monkeypatch: pytest.MonkeyPatch):

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 import safechain_ray
-from safechain_ray import RunConfig, compare, evaluate
+from safechain_ray import Run, RunConfig, Sweep, compare, evaluate, judge
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError
 from safechain_ray.library import functions
+from safechain_ray.library.progress import shown_progress
+from safechain_ray.runs.folder import RunFolder
+from safechain_ray.storage import open_folder
 
 RUN = {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": ["refusal-match"]}
 
@@ -56,6 +59,37 @@ def test_a_config_object_is_taken_whole():
     assert config_of(config) is config
     with pytest.raises(InputError, match="give keys or a config, not both"):
         evaluate(config, samples=3)
+
+
+def test_a_null_is_given_on_and_paths_in_lists_are_text(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text(
+        "model: demo-reasoner\ndatasets: [quickstart]\njudges: [refusal-match]\nresources: {max_requests: 5}\n"
+    )
+    assert config_of(file).resources.max_requests == 5
+    assert config_of(file, resources={"max_requests": None}).resources.max_requests is None
+    phrases = {"name": "refusal-match", "phrases": tmp_path / "phrases.txt"}
+    assert config_of(file, judges=[phrases]).judges[0].phrases == str(tmp_path / "phrases.txt")
+
+
+def test_something_else_than_a_config_is_named():
+    with pytest.raises(InputError, match=r"The config is a dict\. Fix: give a RunConfig, the path of a file, or keys"):
+        evaluate({"model": "demo-reasoner"})  # type: ignore[arg-type]
+
+
+def test_a_second_call_at_the_same_time_is_refused():
+    """Both would redirect the output of the process, and the second one would restore the first one's log."""
+    with shown_progress(False), pytest.raises(InputError, match="Another call runs in this process"):
+        judge("runs/a", judges=["refusal-match"])
+    with shown_progress(False):
+        pass
+
+
+def test_no_repr_shows_the_secrets_of_a_uri():
+    folder = open_folder("s3://AKIACANARY:verysecret@bucket/runs/a?endpoint_override=localhost:1")
+    for each in (Run(RunFolder(folder)), Sweep(folder.uri, {}, {}, ())):
+        assert "verysecret" not in repr(each)
+        assert "AKIACANARY" not in repr(each)
 
 
 def test_a_comparison_needs_a_second_side():

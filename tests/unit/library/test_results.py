@@ -72,7 +72,8 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path):
 
 
 def test_a_run_describes_itself_on_a_prompt_and_in_a_notebook(run: Run, tmp_path: Path):
-    assert repr(run) == f"Run({str(tmp_path)!r}: {run.metrics.model}, 2 settings, 240 samples)"
+    assert repr(run) == f"Run({str(tmp_path)!r})"
+    assert run in {run}
     page = run._repr_html_()
     assert page.count("<table") == 2
     assert "Safe@1" in page

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from safechain_ray.errors import StorageError
 from safechain_ray.storage import FileFacts, read_ahead
-from safechain_ray.storage.read_ahead import FILES_AHEAD, MEMORY_AHEAD
+from safechain_ray.storage.read_ahead import FILES_AHEAD, MEMORY_AHEAD, READERS
 
 MEGABYTE = 2**20
 
@@ -78,6 +78,23 @@ def test_memory_is_limited_by_what_the_files_take_once_read(growth: float):
     shelf.consume(read_ahead(listed, shelf.read, shelf.memory))
     one = 3 * MEGABYTE * growth
     assert shelf.most_memory <= MEMORY_AHEAD + one
+
+
+def test_dense_files_after_plain_ones_are_counted_as_they_are_read():
+    """Their sizes are small: only the rows in memory show how large they are."""
+    listed = files(*[4 * MEGABYTE] * 100, *[9_000] * 100)
+    shelf = Shelf(listed, growth=1)
+    shelf._memory |= {file.name: 60 * MEGABYTE for file in listed[100:]}
+    shelf.consume(read_ahead(listed, shelf.read, shelf.memory))
+    assert shelf.most_memory <= MEMORY_AHEAD + (READERS + 1) * 60 * MEGABYTE
+
+
+def test_one_dense_file_makes_only_the_next_ones_slow():
+    listed = files(9_000, *[4 * MEGABYTE] * 100)
+    shelf = Shelf(listed, growth=1)
+    shelf._memory[listed[0].name] = 200 * MEGABYTE
+    assert len(shelf.consume(read_ahead(listed, shelf.read, shelf.memory))) == 101
+    assert shelf.most_files > 8
 
 
 def test_a_file_above_the_limit_is_read_alone():
