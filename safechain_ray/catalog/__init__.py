@@ -174,7 +174,7 @@ def named_by(entry: Any, key: str) -> str | None:
 def check_path(entry: Any, key: str) -> None:
     """Raise InputError for a path of a user's entry that lacks its `./`: no file here, but one beside the catalog."""
     if getattr(entry, "kind", None) == "huggingface" and key == "source":
-        return  # a hub id, of which a folder beside the catalog may have the name
+        return  # a hub id: a folder beside the catalog may have the same name
     section, named, path = _section_of(entry), named_by(entry, key), getattr(entry, key)
     if section is None or named is None or path is None or "://" in path or Path(path).expanduser().exists():
         return

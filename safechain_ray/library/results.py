@@ -136,7 +136,7 @@ class Run:
         manifest = RunRecord.of_finished(self.folder).run_manifest
         pairs = pa.array([f"{judge}:{part}" for judge, part in manifest.added], pa.string())
         for table in self.folder.added_verdicts(manifest.added_judges):
-            # An interrupted command leaves verdicts on a part that the judge has not judged in all samples.
+            # An interrupted command leaves verdicts on a part that the judge has not judged in every sample.
             pair = pc.binary_join_element_wise(table["judge"], table["part"], ":")
             yield table.filter(pc.is_in(pair, pairs)).select(columns)
 
