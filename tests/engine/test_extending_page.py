@@ -47,7 +47,7 @@ def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Pat
     outputs = {words[1]: run(words, tmp_path, environment) for words in of_catalog}
     assert left_over(environment) == []
 
-    samples = pd.concat(map(pd.read_parquet, (tmp_path / "runs/mine/samples").glob("*.parquet")))
+    samples = pd.concat(map(pd.read_parquet, (tmp_path / "runs/my-catalog/samples").glob("*.parquet")))
     assert len(samples) == samples.sample_id.nunique() == 4 * 2 * 2
     brief = samples[samples.strategy == "briefthink"]
     assert len(brief) == 8
@@ -55,7 +55,7 @@ def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Pat
     verdicts = [verdict for row in samples.verdicts for verdict in row]
     assert {verdict["judge"] for verdict in verdicts} == {"by-length"}
     assert len(verdicts) == len(samples)
-    metrics = json.loads((tmp_path / "runs/mine/metrics.json").read_text())
+    metrics = json.loads((tmp_path / "runs/my-catalog/metrics.json").read_text())
     for setting in metrics["settings"]:
         tokens = samples[samples.strategy == setting["strategy"]].thought_tokens
         assert setting["user_metrics"]["long thoughts"]["value"] == (tokens > 20).mean()
@@ -64,7 +64,7 @@ def test_the_files_of_the_page_make_a_catalog_and_its_commands_run(tmp_path: Pat
     graded = pd.concat(map(pd.read_parquet, (tmp_path / "runs/capitals/samples").glob("*.parquet")))
     assert [grade["grader"] for grade in graded.grade] == ["last_line:LastLineGrader"] * 2
     assert [grade["correct"] for grade in graded.grade] == [False, False]  # the demo model knows no capitals
-    assert "long thoughts" in (tmp_path / "runs/mine/report.html").read_text()
+    assert "long thoughts" in (tmp_path / "runs/my-catalog/report.html").read_text()
 
 
 def run(words: list[str], folder: Path, environment: dict[str, str]) -> str:

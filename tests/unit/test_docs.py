@@ -43,6 +43,29 @@ def ours(words: list[str]) -> list[str] | None:
     return None
 
 
+def test_no_two_commands_of_the_pages_write_to_one_folder():
+    """A reader who follows two pages would meet the refusal of another run's folder."""
+    runs: dict[str, set[tuple[str, ...]]] = {}
+    for page in PAGES:
+        for words in filter(None, map(ours, commands(page))):
+            if "--output" in words and words[0] not in ("doctor", "plan"):
+                place = words.index("--output")
+                same = {
+                    "--paper",
+                    "--plan",
+                    "--deadline",
+                    "07:00",
+                    "+8h30m",
+                    "--accelerator",
+                    "H100",
+                    "--ray-address",
+                    "auto",
+                }
+                rest = sorted({*words[:place], *words[place + 2 :]} - same)
+                runs.setdefault(words[place + 1], set()).add(tuple(rest))
+    assert {folder: each for folder, each in runs.items() if len(each) > 1} == {}
+
+
 def parse(root: click.Group, arguments: list[str]) -> None:
     """Raises click's UsageError where there is no such command or flag; runs nothing."""
     command: click.Command = root
