@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
 from typing import Any
 
@@ -127,9 +128,14 @@ def _with_the_other_driver(fault: Fault, job: Job) -> "Driven":
         _join(_started(drive_to_death, *copy), -signal.SIGKILL)
     if not fault.other_driver:
         return drive(*job)
-    others: list[SpawnProcess] = []
-    driven = drive(*job, lambda scene: others.append(_started(be_refused, *copy)))
-    _join(others[0], 0)
+    # Its imports take as long as half of the rows: it would come after the end.
+    comes = multiprocessing.get_context("spawn").Event()
+    other = _started(be_refused, comes, *copy)
+    try:
+        driven = drive(*job, lambda scene: comes.set())
+    finally:
+        comes.set()
+    _join(other, 0)
     return driven
 
 
@@ -149,8 +155,9 @@ def drive_to_death(name: str, folder: Path, scene: Scene, rows: int, seconds: fl
     drive(name, folder, scene, rows, seconds, lambda scene: os.kill(os.getpid(), signal.SIGKILL))
 
 
-def be_refused(name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> None:
+def be_refused(comes: Event, name: str, folder: Path, scene: Scene, rows: int, seconds: float) -> None:
     """The driver that comes while another is at work."""
+    comes.wait()
     try:
         drive(name, folder, scene, rows, seconds)
     except OutputLockedError:
