@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from safechain_ray.cluster.session import ray_session
 from safechain_ray.config import ImportConfig, JudgingConfig, RunConfig, SweepConfig, read_config_as
@@ -19,8 +19,6 @@ from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.types.model_errors import AnyModel
 
 ConfigFile = str | Path | None
-
-Result = TypeVar("Result")
 
 
 def evaluate(
@@ -89,14 +87,14 @@ def import_responses(source: str | Path, *, progress: bool = True, **keys: Any) 
 
 @dataclass(frozen=True)
 class Sweep:
-    """A sweep: the runs of the models that have samples, and why the others have none."""
+    """A sweep: the runs of the models that are done, and why the others are not."""
 
     uri: str = field(repr=False)  # it may have secrets
     runs: Mapping[str, Run]
     failed: Mapping[str, str]
     """The error of each model that failed."""
     queued: tuple[str, ...]
-    """Models that have not run yet. Call `sweep` again to run them."""
+    """Models that are not done, for example at a deadline. Call `sweep` again to run them."""
 
     def write_report(self) -> str:
         """Write the pages of the sweep and of its runs. Returns the path or URI of the sweep's page."""
@@ -125,10 +123,9 @@ def sweep(
         from safechain_ray.engines.vllm import start_vllm
 
         done = run_sweep(read, reporter, start_vllm)
-    measured = {metrics.model for metrics in done.metrics}
     return Sweep(
         uri=done.folder.uri,
-        runs={each.model: load_run((done.folder / each.folder).uri) for each in done.models if each.model in measured},
+        runs={each.model: load_run((done.folder / each.folder).uri) for each in done.models if each.status == "done"},
         failed={each.model: each.error or "" for each in done.models if each.status == "failed"},
         queued=tuple(each.model for each in done.models if each.status == "queued"),
     )

@@ -1,5 +1,6 @@
 """The functions before anything starts: their configs and errors. tests/engine/test_python_api.py runs them."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,13 +8,17 @@ from pathlib import Path
 import pytest
 
 import safechain_ray
-from safechain_ray import Run, RunConfig, Sweep, compare, evaluate, judge
+from safechain_ray import Run, RunConfig, Sweep, compare, evaluate, judge, sweep
+from safechain_ray.commands.sweep import sweep as sweep_module
+from safechain_ray.commands.sweep.record import SweptModel
+from safechain_ray.commands.sweep.sweep import SweepDone
 from safechain_ray.config import read_config
 from safechain_ray.errors import InputError
 from safechain_ray.library import functions
 from safechain_ray.library.progress import shown_progress
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
+from tests.made_runs.by_samples import sample, setting, write_run
 
 RUN = {"model": "demo-reasoner", "datasets": ["quickstart"], "judges": ["refusal-match"]}
 
@@ -90,6 +95,29 @@ def test_no_repr_shows_the_secrets_of_a_uri():
     for each in (Run(RunFolder(folder)), Sweep(folder.uri, {}, {}, ())):
         assert "verysecret" not in repr(each)
         assert "AKIACANARY" not in repr(each)
+
+
+def test_a_sweep_gives_the_runs_that_are_done_and_why_the_others_are_not(tmp_path: Path, monkeypatch):
+    """The morning after: one model is done, one failed and one was cut off by a deadline. All have samples."""
+    of = setting(samples=1)
+    metrics = [write_run(tmp_path / name, [of], [sample(of, 0)]) for name in ("a", "b", "c")]
+    for name in ("b", "c"):
+        run = json.loads((tmp_path / name / "run.json").read_text())
+        (tmp_path / name / "run.json").write_text(json.dumps({**run, "finished": None}))
+    models = (
+        SweptModel(model="a", folder="a", status="done"),
+        SweptModel(model="b", folder="b", status="failed", error="no GPU has 690 GB"),
+        SweptModel(model="c", folder="c", status="queued"),
+    )
+    done = SweepDone(open_folder(str(tmp_path)), models, tuple(metrics))
+    monkeypatch.setattr(sweep_module, "sweep", lambda *arguments: done)
+    found = sweep(
+        models=["demo-reasoner"], datasets=["quickstart"], judges=["refusal-match"], output="s", progress=False
+    )
+    assert list(found.runs) == ["a"]
+    assert found.runs["a"].samples.to_arrow().num_rows == 1
+    assert found.failed == {"b": "no GPU has 690 GB"}
+    assert found.queued == ("c",)
 
 
 def test_a_comparison_needs_a_second_side():
