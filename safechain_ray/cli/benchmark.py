@@ -20,6 +20,7 @@ from safechain_ray.cli.options import (
     key_option,
     model_options,
     only_given,
+    report_to_option,
     resource_options,
     sampling_options,
     show,
@@ -84,6 +85,7 @@ PAPER = "Add the paper's figures of the same model, or of MODEL (R1-7B, R1-7B-sa
     help="Repetition penalty; by default each benchmark's own (1.1 for code).",
 )
 @folder_option("run")
+@report_to_option
 @resource_options
 @click.option("--paper", is_flag=False, flag_value="", metavar="[MODEL]", help=PAPER)
 @html_option()

@@ -20,6 +20,7 @@ from safechain_ray.cli.options import (
     key_option,
     model_options,
     parts_option,
+    report_to_option,
     resource_options,
     sampling_options,
     with_items,
@@ -78,6 +79,7 @@ run_options = group(
     ),
     parts_option,
     folder_option("run"),
+    report_to_option,
     resource_options,
 )
 

@@ -265,6 +265,15 @@ def folder_option(whose: str) -> Decorator:
     return key_option("output", "-o", "--output", help=f"The {whose}'s folder: a local path or URI.")
 
 
+report_to_option = key_option(
+    "report_to",
+    "--report-to",
+    multiple=True,
+    metavar="TRACKER",
+    help="Send progress and figures to wandb, mlflow or tensorboard. Repeatable.",
+)
+
+
 def html_option(help: str = "Write report.html at the end (the default), or leave it out.") -> Decorator:
     return click.option("--html/--no-html", default=True, help=help)
 

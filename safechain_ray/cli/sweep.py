@@ -25,6 +25,7 @@ from safechain_ray.cli.options import (
     html_option,
     paper_options,
     parse_stand_ins,
+    report_to_option,
     show,
 )
 from safechain_ray.commands.sweep.record import SweptModel
@@ -86,6 +87,7 @@ def when(text: str, now: datetime) -> float:
 @click.option("--only", multiple=True, metavar="MODEL", help="Only this model of the sweep. Repeatable.")
 @click.option("--skip", multiple=True, metavar="MODEL", help="Leave this model out. Repeatable.")
 @folder_option("sweep")
+@report_to_option
 @click.option(
     "--retries", type=click.IntRange(0), default=1, show_default=True, help="Further attempts of a failed model."
 )

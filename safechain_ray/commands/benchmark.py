@@ -4,7 +4,7 @@ A grader's version rises when the same text may get another grade. A rerun of th
 answers, so that a run never mixes grades of two versions. Nothing is generated again.
 """
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -22,8 +22,10 @@ from safechain_ray.cluster.workers.writer import BlockWriter
 from safechain_ray.commands.evaluate import Generation, check_key
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, measure_benchmarks, resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, ResourcesConfig
+from safechain_ray.config.parts import TrackerName
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
+from safechain_ray.metrics.flat import flat_passes
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
 from safechain_ray.runs.file_index import FileIndex, RowKind, compact, repair_and_index, report_repairs
 from safechain_ray.runs.folder import RunFolder
@@ -121,6 +123,13 @@ class BenchmarkWorkload(Workload[Benchmarked]):
     @property
     def resources(self) -> ResourcesConfig:
         return self.config.resources
+
+    @property
+    def report_to(self) -> Collection[TrackerName]:
+        return self.config.report_to
+
+    def tracked_figures(self, result: Benchmarked) -> Mapping[str, float]:
+        return flat_passes(result.metrics)
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         return RunRecord.resumed(folder, self.config, self.benchmarks.identity(), self.benchmarks.facts())

@@ -1,6 +1,6 @@
 """The evaluate command: all samples of every setting of one model are generated, judged, committed and measured."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -14,9 +14,11 @@ from safechain_ray.cluster.planner import ClusterView, Plan, PlannedPool, make_p
 from safechain_ray.cluster.sample_index import interleave
 from safechain_ray.cluster.session import cluster_address, ray_session, view_cluster, view_local
 from safechain_ray.config import ResourcesConfig, RunConfig
+from safechain_ray.config.parts import TrackerName
 from safechain_ray.engines.api_wire import missing_key
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import InputError
+from safechain_ray.metrics.flat import flat_safety
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream, delete_checkpoints
 from safechain_ray.runs.failed_verdicts import queued, requeue
@@ -97,6 +99,13 @@ class EvaluationWorkload(Workload[Evaluation]):
     @property
     def resources(self) -> ResourcesConfig:
         return self.config.resources
+
+    @property
+    def report_to(self) -> Collection[TrackerName]:
+        return self.config.report_to
+
+    def tracked_figures(self, result: Evaluation) -> Mapping[str, float]:
+        return flat_safety(result.metrics)
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         return RunRecord.opened(folder, self.config, self.run)

@@ -12,6 +12,7 @@ from safechain_ray.config.parts import (
     ModelConfig,
     ResourcesConfig,
     RunSampling,
+    TrackerName,
 )
 from safechain_ray.config.run import OneModel, RunConfig, below
 from safechain_ray.types import IMPORTED, KeepRule, Part, Sampling, StrategySpec, StrictNumbers, VoteRule
@@ -202,9 +203,6 @@ class BuildConfig(OneModel):
         )
 
 
-Tracker = Literal["wandb", "mlflow", "tensorboard"]
-
-
 class LoraOptions(StrictNumbers):
     """Low-rank adapters (arXiv:2106.09685) on all linear layers but the output, merged into the weights at the end."""
 
@@ -235,7 +233,7 @@ class TrainingOptions(StrictNumbers):
     save_every: int = Field(100, ge=1, description="steps between checkpoints")
     keep_checkpoints: int = Field(2, ge=1, description="newest checkpoints to keep")
     seed: int = Field(0, description="seed of the held-out prompts, the adapters, the order of examples and dropout")
-    report_to: tuple[Tracker, ...] = Field((), description="trackers that receive the metrics")
+    report_to: tuple[TrackerName, ...] = Field((), description="trackers that receive the metrics")
 
 
 class TrainingSetConfig(Named):

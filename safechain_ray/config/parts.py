@@ -245,6 +245,9 @@ class SettingConfig(Config):
     sampling: SamplingOverrides = Field(default_factory=dict, description="overrides of the run's sampling")
 
 
+TrackerName = Literal["wandb", "mlflow", "tensorboard"]
+
+
 class ClusterConfig(Config):
     """The cluster of a run, and its timeouts. No key here changes results."""
 

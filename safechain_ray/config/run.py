@@ -15,6 +15,7 @@ from safechain_ray.config.parts import (
     ResourcesConfig,
     RunSampling,
     SettingConfig,
+    TrackerName,
     VariedValue,
     VariedValues,
     VoteConfig,
@@ -67,6 +68,7 @@ class SettingsConfig(Config):
         "error_row", description="an empty or duplicate prompt gives rows with an error, or the run is refused"
     )
     output: str | None = Field(None, description="the run's folder: a local path or URI")
+    report_to: tuple[TrackerName, ...] = Field((), description="trackers that receive the progress and the figures")
     resources: ResourcesConfig = Field(ResourcesConfig(), description="how the run is placed on the cluster")
 
     @model_validator(mode="after")
@@ -84,6 +86,7 @@ class SettingsConfig(Config):
             judges=[judge.name for judge in self.judges],
             votes=[vote.name for vote in self.votes],
             parts=list(self.parts),
+            report_to=list(self.report_to),
             strategies=[strategy.model_dump_json() for strategy in self.strategies],
         )
         return self
@@ -247,11 +250,12 @@ class BenchmarkConfig(Config):
     samples: int = Field(1, ge=1, description="K, the samples of each problem")
     pass_at: tuple[int, ...] = Field((), description="values of k of pass@k; 1 and K by default")
     output: str | None = Field(None, description="the run's folder: a local path or URI")
+    report_to: tuple[TrackerName, ...] = Field((), description="trackers that receive the progress and the figures")
     resources: BenchmarkResources = Field(BenchmarkResources(), description="how the run is placed on the cluster")
 
     @model_validator(mode="after")
     def _no_repeats(self) -> Self:
-        refuse_repeats(benchmarks=[benchmark.name for benchmark in self.benchmarks])
+        refuse_repeats(benchmarks=[benchmark.name for benchmark in self.benchmarks], report_to=list(self.report_to))
         return self
 
     @model_validator(mode="after")

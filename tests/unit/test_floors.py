@@ -16,7 +16,18 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "limited_process"}),
     frozenset({"config", "catalog", "storage", "http_clients", "model_files"}),
     frozenset(
-        {"datasets", "engines", "decoding", "judges", "metrics", "analysis", "benchmarks", "curation", "training"}
+        {
+            "datasets",
+            "engines",
+            "decoding",
+            "judges",
+            "metrics",
+            "analysis",
+            "benchmarks",
+            "curation",
+            "trackers",
+            "training",
+        }
     ),
     frozenset({"cluster"}),
     frozenset({"runs"}),

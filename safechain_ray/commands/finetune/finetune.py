@@ -6,7 +6,7 @@ metrics.jsonl, the record, and progress for a person.
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
@@ -38,11 +38,12 @@ from safechain_ray.commands.finetune.resolve import (
     resolve_training_data,
 )
 from safechain_ray.config import FinetuneConfig
-from safechain_ray.config.commands import Tracker
+from safechain_ray.config.parts import TrackerName
 from safechain_ray.errors import InputError, StoreUnavailableError
 from safechain_ray.runs.output import lock_output
 from safechain_ray.runs.progress import Reporter
 from safechain_ray.storage import Folder, without_secrets
+from safechain_ray.trackers.base import missing_packages
 from safechain_ray.training.checkpoints import MODEL
 
 
@@ -163,24 +164,19 @@ class TrainingLog:
 PACKAGES = ("torch", "trl", "accelerate", "peft")
 
 
-def check_packages(trackers: Iterable[Tracker]) -> None:
-    """Raises InputError with what to install. A tracker's package goes by the tracker's name."""
-    missing = _missing(PACKAGES)
+def check_packages(trackers: Collection[TrackerName]) -> None:
+    """Raises InputError with what to install."""
+    missing = [package for package in PACKAGES if find_spec(package) is None]
     if missing:
         raise InputError(
             f"Fine-tuning needs packages that are not installed here ({', '.join(missing)}). "
             "Fix: pip install 'safechain-ray[train]', on all nodes."
         )
-    missing = _missing(trackers)
-    if missing:
+    if missing := missing_packages(trackers):
         raise InputError(
             f"training.report_to names {' and '.join(missing)}, not installed here. Fix: pip install "
             f"{' '.join(missing)}, on all nodes; or leave it out."
         )
-
-
-def _missing(packages: Iterable[str]) -> list[str]:
-    return [package for package in packages if find_spec(package) is None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from safechain_ray.runs.progress import PrefixedReporter, RunReporter
 from safechain_ray.runs.resolve import prompts_of, resolve, resolve_names
 from safechain_ray.runs.run_manifest import RunManifest, measure, metrics_of
 from safechain_ray.storage import Folder, open_folder
+from safechain_ray.trackers.base import check_trackers
 
 ONE_RETRY = SweepOptions()
 
@@ -72,6 +73,7 @@ def sweep(
     for name in (*only, *skip):
         if name not in runs:
             raise UnknownNameError("model of the sweep", name, runs)
+    check_trackers(config.report_to)
     for run in runs.values():
         resolve_names(run)
     prompts = prompts_of(next(iter(runs.values())))  # the same for all models, so read once
