@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
-from safechain_ray.metrics.safety import METRICS
-from safechain_ray.metrics.summary import RunMetrics, SettingFacts, as_setting
+from safechain_ray.metrics.safety import PROMPT_VALUES
+from safechain_ray.metrics.summary import RunMetrics, SettingMetrics, as_setting
 
 
 def flat_safety(metrics: RunMetrics) -> dict[str, float]:
@@ -19,7 +19,7 @@ def flat_safety(metrics: RunMetrics) -> dict[str, float]:
         if setting.over_refusal is not None:
             figures[f"{name}/over_refusal"] = setting.over_refusal.refused.value
         for judge in setting.judges:
-            for metric in METRICS:
+            for metric in PROMPT_VALUES:
                 figures[f"{name}/{judge.judge}/{judge.part}/{metric}"] = getattr(judge, metric).value
             figures[f"{name}/{judge.judge}/{judge.part}/missing"] = judge.all_missing
     return {name: value for name, value in figures.items() if value is not None}
@@ -35,7 +35,7 @@ def flat_passes(metrics: BenchmarkRunMetrics) -> dict[str, float]:
     return {name: value for name, value in figures.items() if value is not None}
 
 
-def _named(settings: Sequence[SettingFacts]) -> Iterator[tuple[SettingFacts, str]]:
+def _named(settings: Sequence[SettingMetrics]) -> Iterator[tuple[SettingMetrics, str]]:
     names = [f"{setting.dataset}/{as_setting(setting).strategy.label}" for setting in settings]
     times = Counter(names)
     for setting, name in zip(settings, names, strict=True):

@@ -1,6 +1,8 @@
 """A run that reports to W&B, MLflow and TensorBoard: what each has of it, read back with the tracker's own reader."""
 
 import json
+import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.cluster.scripted_runs import Runner
 pytestmark = pytest.mark.usefixtures("one_driver")
 
 SAFE_AT_1 = "quickstart/default/demo-guard/response/safe_at_1"
+ERRORS = "quickstart/default/errors"
 ALL = ["wandb", "mlflow", "tensorboard"]
 
 
@@ -27,8 +30,10 @@ def _local_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_trackers_have_the_figures_and_the_progress_of_a_run_and_its_second_attempt_is_the_same_run(
     run: Runner, tmp_path: Path
 ) -> None:
-    run(Script(refuses=lambda request: "bicycle" in request.prompt), report_to=ALL)
+    first = run(Script(refuses=lambda request: "bicycle" in request.prompt), report_to=ALL)
     done = run(report_to=ALL)
+    errors = first.metrics.settings[0].outcomes["error"]
+    assert errors > done.metrics.settings[0].outcomes["error"] == 0
 
     assert not [sentence for sentence in run.reporter.sentences if "failed" in sentence]
     safe = done.metrics.settings[0].judges[0].safe_at_1.value
@@ -36,14 +41,16 @@ def test_the_trackers_have_the_figures_and_the_progress_of_a_run_and_its_second_
 
     events = tensorboard_scalars(run.output / "tensorboard")
     assert events[SAFE_AT_1] == pytest.approx([safe, safe])
+    assert events[ERRORS] == [errors, 0]
     assert events["progress/rows"][-1] == 300
 
     metrics, parameters, status = mlflow_run(run_id)
-    assert metrics[SAFE_AT_1.replace("@", "_")] == safe
+    assert (metrics[SAFE_AT_1], metrics[ERRORS]) == (safe, 0)
     assert metrics["progress/rows"] == 300
     assert (parameters["model.name"], parameters["samples"], status) == ("demo-reasoner", "5", "FINISHED")
 
-    assert [summary[SAFE_AT_1] for summary in wandb_summaries(tmp_path, run_id)] == [safe, safe]
+    summaries = wandb_summaries(tmp_path, run_id)
+    assert [(summary[SAFE_AT_1], summary[ERRORS]) for summary in summaries] == [(safe, errors), (safe, 0)]
 
 
 def test_a_server_that_is_not_there_is_reported_and_the_run_is_whole(run: Runner, monkeypatch: pytest.MonkeyPatch):
@@ -82,15 +89,27 @@ def mlflow_run(run_id: str) -> tuple[dict[str, float], dict[str, str], str]:
 def wandb_summaries(folder: Path, run_id: str) -> list[dict[str, Any]]:
     """The last summary in each offline file of the run."""
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
 
     summaries = []
     for file in sorted(folder.glob(f"wandb/offline-run-*-{run_id}/*.wandb")):
-        store, summary = DataStore(), {}
-        store.open_for_scan(str(file))
-        while data := store.scan_data():
-            record = Record.FromString(data)
-            for update in record.summary.update:
+        summary = {}
+        for data in leveldb_records(file.read_bytes()):
+            for update in Record.FromString(data).summary.update:
                 summary[update.key or "/".join(update.nested_key)] = json.loads(update.value_json)
         summaries.append(summary)
     return summaries
+
+
+def leveldb_records(log: bytes, block: int = 32768, header: int = 7) -> Iterator[bytes]:
+    """The records of a log in LevelDB's format, after W&B's own header, which is as long as that of a chunk."""
+    place, record = header, b""
+    while place + header <= len(log):
+        if block - place % block < header:
+            place += block - place % block
+            continue
+        length, kind = struct.unpack_from("<HB", log, place + 4)
+        record += log[place + header : place + header + length]
+        place += header + length
+        if kind in (1, 4):  # a whole record, or the last chunk of one
+            yield record
+            record = b""
