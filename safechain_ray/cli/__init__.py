@@ -10,6 +10,7 @@ from safechain_ray.cli.compare import compare
 from safechain_ray.cli.config import config
 from safechain_ray.cli.doctor import doctor
 from safechain_ray.cli.evaluate import evaluate
+from safechain_ray.cli.export import export
 from safechain_ray.cli.finetune import finetune
 from safechain_ray.cli.import_responses import import_responses
 from safechain_ray.cli.judge import judge
@@ -17,13 +18,14 @@ from safechain_ray.cli.judge_study import judge_study
 from safechain_ray.cli.listing import list_entries
 from safechain_ray.cli.plan import plan
 from safechain_ray.cli.prefer import prefer
+from safechain_ray.cli.push import push
 from safechain_ray.cli.report import report
 from safechain_ray.cli.status import status
 from safechain_ray.cli.sweep import sweep
 
 COMMANDS = (
-    *(benchmark, build_dataset, compare, config, doctor, evaluate, finetune, import_responses),
-    *(judge, judge_study, list_entries, plan, prefer, report, status, sweep),
+    *(benchmark, build_dataset, compare, config, doctor, evaluate, export, finetune, import_responses),
+    *(judge, judge_study, list_entries, plan, prefer, push, report, status, sweep),
 )
 
 

@@ -32,7 +32,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"cluster"}),
     frozenset({"runs"}),
     frozenset({"commands"}),
-    frozenset({"report", "cli", "demo", "testing"}),
+    frozenset({"report", "cli", "demo", "sharing", "testing"}),
     frozenset({"library"}),
     frozenset({"__main__"}),
 )
@@ -46,6 +46,8 @@ NEIGHBOURS = {
     ("training", "decoding"): "what is learnt follows the prompt that decoding sends",
     ("cli", "report"): "the command writes reports",
     ("cli", "demo"): "the command offers the demo models",
+    ("cli", "sharing"): "the commands share runs",
+    ("sharing", "report"): "a card has the tables of a report",
     ("__init__", "library"): "the package offers its functions, and imports them when they are first used",
 }
 
@@ -55,6 +57,7 @@ LIBRARY_HOMES = {
     "openai": frozenset({"engines/api.py", "judges/openai_moderation.py", "http_clients", "commands/doctor/access.py"}),
     "trl": frozenset({"training"}),
     "datasketch": frozenset({"curation/overlap.py"}),
+    "inspect_ai": frozenset({"sharing"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),
     "ray": frozenset().union(*FLOORS[FLOOR_OF["cluster"] :]),
 }
@@ -188,7 +191,7 @@ def write_package(folder: Path, file: str, source: str) -> Path:
             "storage.py",
             "def read():\n    import ray.data",
             "storage.py:2: imports ray.data: only __main__, cli, cluster, commands, demo, library, report, runs, "
-            "testing may import ray",
+            "sharing, testing may import ray",
         ),
         ("helpers.py", "", "helpers.py:1: the room helpers is on no floor: add it to FLOORS"),
     ],

@@ -1,0 +1,71 @@
+"""The files of a published run, made one at a time in a local folder: no run has to fit in memory or on this disk."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from safechain_ray.runs.run_file import RUN_FILE
+from safechain_ray.sharing.card import Card, card_text
+from safechain_ray.sharing.published import Cleaner, mapped_texts, published_run, without_place
+from safechain_ray.sharing.rows import Contents, of_file_size, published_samples, published_verdicts
+from safechain_ray.sharing.run import SharedRun
+from safechain_ray.sharing.tables import categories_table, metrics_table
+from safechain_ray.sharing.terms import Terms
+from safechain_ray.storage import open_folder
+from safechain_ray.types import SAMPLES_SCHEMA
+
+OWN_FOLDERS = ("samples/", "verdicts/", "tables/")
+"""Folders of a published run. A file there that is not a file of the run is of an earlier push, and is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedFile:
+    """A file under its `name` in the published tree. The receiver may move or delete the local `path`."""
+
+    name: str
+    path: Path
+
+
+def shared_files(
+    run: SharedRun, name: str, contents: Contents, terms: tuple[Terms, ...], workspace: Path
+) -> Iterator[SharedFile]:
+    """The files of the published tree, in `workspace`. `name` is what `load_dataset` takes.
+
+    The next file is made when it is requested, so that a receiver who deletes each file needs the disk of one.
+    """
+    cleaner = Cleaner.of(run.run_file)
+    local = open_folder(str(workspace))
+    for path, table in _tables(run, contents, cleaner):
+        local.write_parquet(path, table)
+        yield SharedFile(path, workspace / path)
+    record = published_run(run.run_file, cleaner)
+    metrics = mapped_texts(run.metrics.model_dump(mode="json"), lambda text: cleaner.text(without_place(text)))
+    card = card_text(Card(name, run, contents, terms, record))
+    for path, text in (("metrics.json", _json(metrics)), (RUN_FILE, _json(record)), ("README.md", cleaner.text(card))):
+        local.write_text(path, text)
+        yield SharedFile(path, workspace / path)
+
+
+def _tables(run: SharedRun, contents: Contents, cleaner: Cleaner) -> Iterator[tuple[str, pa.Table]]:
+    if contents.include != "figures":
+        samples = run.folder.counted_samples(SAMPLES_SCHEMA.names)
+        for number, table in enumerate(of_file_size(samples)):
+            yield f"samples/part-{number:05}.parquet", published_samples(table, contents, cleaner)
+        for judge in sorted(run.manifest.added_judges):
+            for number, table in enumerate(of_file_size(run.added_verdicts([judge]))):
+                yield f"verdicts/{judge}/part-{number:05}.parquet", published_verdicts(table, contents, cleaner)
+    yield "tables/metrics.parquet", metrics_table(run.metrics)
+    yield "tables/categories.parquet", categories_table(run.metrics)
+
+
+def _json(tree: Any) -> str:
+    return json.dumps(tree, indent=2) + "\n"
+
+
+def is_own(name: str) -> bool:
+    """Whether a file of this name in a published tree is one of `shared_files`."""
+    return name.startswith(OWN_FOLDERS) or name in ("metrics.json", RUN_FILE, "README.md")
