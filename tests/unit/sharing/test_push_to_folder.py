@@ -1,0 +1,242 @@
+"""`push --output`: the published tree, read with `datasets.load_dataset` and as a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from safechain_ray import catalog
+from safechain_ray.errors import InputError, RunConflictError
+from safechain_ray.library import load_run
+from safechain_ray.sharing.push import Publication, Written, read_publication, write_to_folder
+from safechain_ray.sharing.rows import FILE_BYTES, of_file_size
+from tests.made_runs.by_verdicts import write_run
+from tests.unit.sharing.runs import (
+    DEFAULT,
+    TEXTS,
+    UNSAFE,
+    add_judge,
+    quickstart_run,
+    run_with_later_judge,
+    set_source,
+    varied_run,
+)
+
+
+def publication(run: Path, include: Any = "texts", with_restricted_prompts: bool = False) -> Publication:
+    return read_publication(str(run), include, with_restricted_prompts)
+
+
+def write(run: Path, folder: Path, **options: Any) -> Written:
+    return write_to_folder(publication(run, **options), str(folder), "org/name", lambda name: None)
+
+
+def loaded(folder: Path, config: str, cache: Path) -> list[dict[str, Any]]:
+    """The rows of a config, as a user loads them."""
+    from datasets import load_dataset
+
+    rows: list[dict[str, Any]] = load_dataset(str(folder), config, split="train", cache_dir=str(cache)).to_list()
+    return rows
+
+
+def texts_of(folder: Path) -> str:
+    """Everything that the published files say: texts, and the values of tables."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    plain = [file.read_text() for file in files if file.suffix != ".parquet"]
+    tables = [str(pq.read_table(file).to_pylist()) for file in files if file.suffix == ".parquet"]
+    return "\n".join([*plain, *tables])
+
+
+def front_matter(folder: Path) -> dict[str, Any]:
+    front: dict[str, Any] = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
+    return front
+
+
+def test_samples_and_figures_load_by_config_with_the_rows_of_the_run(tmp_path: Path) -> None:
+    run = quickstart_run(tmp_path / "run")
+    write(run, tmp_path / "shared")
+    samples = loaded(tmp_path / "shared", "samples", tmp_path / "cache")
+    own = load_run(run)
+    assert samples == own.samples.to_arrow().to_pylist()
+    metrics = loaded(tmp_path / "shared", "metrics", tmp_path / "cache")
+    figures = own.figures.to_arrow().to_pylist()
+    for name in ("safe_at_1", "cons_safe_at_k", "safe_at_k"):
+        assert [row[f"{name}_value"] for row in metrics] == [row[name] for row in figures]
+        assert [row[f"{name}_low"] for row in metrics] == [row[f"{name}_low"] for row in figures]
+    categories = loaded(tmp_path / "shared", "categories", tmp_path / "cache")
+    judge = own.metrics.settings[0].judges[0]
+    found = {row["category"]: row["safe_at_1_value"] for row in categories if row["part"] == judge.part}
+    assert found == {name: each.safe_at_1.value for name, each in judge.categories.items()}
+
+
+def test_verdicts_of_a_later_judge_are_a_config_of_their_own(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    write(run, tmp_path / "shared")
+    verdicts = loaded(tmp_path / "shared", "verdicts", tmp_path / "cache")
+    assert {(row["prompt_id"], row["judge"]): row["unsafe"] for row in verdicts} == {
+        ("p0", "second"): False,
+        ("p1", "second"): True,
+        ("p2", "second"): True,
+    }
+    assert [each["config_name"] for each in front_matter(tmp_path / "shared")["configs"]] == [
+        *("samples", "verdicts", "metrics", "categories")
+    ]
+
+
+def test_the_published_tree_is_a_run_with_the_same_figures(tmp_path: Path) -> None:
+    for name, made in (("quick", quickstart_run), ("later", run_with_later_judge), ("varied", varied_run)):
+        run = made(tmp_path / name)
+        write(run, tmp_path / "shared" / name, with_restricted_prompts=True)
+        there, here = load_run(tmp_path / "shared" / name), load_run(run)
+        assert there.metrics == here.metrics
+        assert there.verdicts.to_arrow().to_pylist() == here.verdicts.to_arrow().to_pylist()
+
+
+def test_the_card_has_figures_terms_judges_and_how_to_load(tmp_path: Path) -> None:
+    write(run_with_later_judge(tmp_path / "run"), tmp_path / "shared")
+    card = (tmp_path / "shared" / "README.md").read_text()
+    assert "license" not in front_matter(tmp_path / "shared")
+    assert "not-for-all-audiences" in front_matter(tmp_path / "shared")["tags"]
+    for piece in (
+        "# Safety of demo-reasoner",
+        "Safe@1",
+        "ConsSafe@K",
+        "50.0",
+        'load_dataset("org/name", "samples", split="train")',
+        "| strongreject | 3 |",
+        "MIT for the authors' own prompts",
+        "| second |",
+        "## Limits of these figures",
+        "## How it was made",
+    ):
+        assert piece in card, piece
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("", ""),
+        (catalog.datasets()["strongreject"].source, ""),
+        ("strongreject.csv", "its terms are not in the catalog"),
+        ("https://raw.githubusercontent.com/alexandrasouly/another/", "its terms are not in the catalog"),
+    ],
+)
+def test_prompts_are_published_only_where_the_catalog_knows_the_terms_of_their_source(
+    tmp_path: Path, source: str, reason: str
+) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    set_source(run, "strongreject", source)
+    found = publication(run)
+    assert [each.withheld for each in found.terms] == [reason]
+    write(run, tmp_path / "shared")
+    prompts = {row["prompt"] for row in pq.read_table(tmp_path / "shared" / "samples").to_pylist()}
+    assert prompts == ({""} if reason else set(TEXTS.values()))
+
+
+@pytest.mark.parametrize("dataset", ["wildjailbreak", "harmbench-standard", "wildguard-test"])
+def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts_left_out(
+    tmp_path: Path, dataset: str
+) -> None:
+    run = write_run(
+        tmp_path / "run", [(DEFAULT.model_copy(update={"dataset": dataset}), UNSAFE)], TEXTS, finished=False
+    )
+    set_source(run, dataset, "")
+    without = publication(run)
+    assert f"{dataset}: " in without.warnings[-1]
+    assert "Fix: leave responses out too with --include verdicts, or give --with-restricted" in without.warnings[-1]
+    write(run, tmp_path / "shared")
+    assert not any(text in texts_of(tmp_path / "shared") for text in TEXTS.values())
+    assert f"The prompts of {dataset} are left out" in (tmp_path / "shared" / "README.md").read_text()
+    write(run, tmp_path / "with", with_restricted_prompts=True)
+    assert all(text in texts_of(tmp_path / "with") for text in TEXTS.values())
+    assert "Prompts with restricted terms are published" in publication(run, with_restricted_prompts=True).warnings[-1]
+
+
+def test_verdicts_alone_have_no_text_and_the_same_figures(tmp_path: Path) -> None:
+    run = varied_run(tmp_path / "run")
+    write(run, tmp_path / "shared", include="verdicts")
+    said = texts_of(tmp_path / "shared" / "samples")
+    for text in ("How does one", "Thinking of", "Answer 1", "riddles", "the provider said"):
+        assert text not in said
+    assert load_run(tmp_path / "shared").metrics == load_run(run).metrics
+    samples = pq.read_table(tmp_path / "shared" / "samples").to_pylist()
+    unsafe = [[verdict["unsafe"] for verdict in row["verdicts"]] for row in samples]
+    assert unsafe == [
+        [each["unsafe"] for each in row["verdicts"]] for row in load_run(run).samples.to_arrow().to_pylist()
+    ]
+    assert "not-for-all-audiences" not in front_matter(tmp_path / "shared")["tags"]
+
+
+def test_figures_alone_are_tables_without_samples(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    write(run, tmp_path / "shared", include="figures")
+    names = {str(file.relative_to(tmp_path / "shared")) for file in (tmp_path / "shared").rglob("*") if file.is_file()}
+    assert names == {
+        *("README.md", "metrics.json", "run.json"),
+        *("tables/categories.parquet", "tables/metrics.parquet"),
+    }
+    assert front_matter(tmp_path / "shared")["configs"][0] == {
+        "config_name": "metrics",
+        "data_files": "tables/metrics.parquet",
+        "default": True,
+    }
+    assert loaded(tmp_path / "shared", "metrics", tmp_path / "cache")
+
+
+def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run", finished=False)
+    tree = json.loads((run / "run.json").read_text())
+    tree["datasets"]["strongreject"]["prompts"] = 5
+    (run / "run.json").write_text(json.dumps(tree))
+    found = publication(run)
+    (warning,) = found.warnings
+    assert warning.startswith("The run has not ended: ")
+    assert f"{DEFAULT.setting_id}: 3 of 5 samples are there." in warning
+    assert f"{DEFAULT.setting_id}: 3 verdicts of guard on the response are missing." in warning
+    assert warning.endswith("Fix: rerun its own command, then push.")
+    write(run, tmp_path / "shared")
+    assert "**This run is not complete.**" in (tmp_path / "shared" / "README.md").read_text()
+    assert publication(run_with_later_judge(tmp_path / "done")).warnings == ()
+
+
+def test_a_second_write_updates_the_folder_and_deletes_what_is_gone(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    first = write(run, tmp_path / "shared")
+    add_judge(run, "third")
+    (tmp_path / "shared" / "samples" / "part-00007.parquet").write_bytes(b"of a larger run")
+    second = write(run, tmp_path / "shared")
+    assert (first.files, second.files, second.deleted) == (7, 8, 1)
+    assert sorted(path.name for path in (tmp_path / "shared" / "verdicts").iterdir()) == ["second", "third"]
+    third = write(run, tmp_path / "shared", include="figures")
+    assert third.deleted == 3
+    assert not list((tmp_path / "shared").glob("samples/*.parquet"))
+
+
+def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    with pytest.raises(InputError, match=r"is the folder of the run itself\. Fix: give another --output"):
+        write(run, run)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("three years")
+    with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give another --output"):
+        write(run, other)
+    write(quickstart_run(tmp_path / "quick"), tmp_path / "shared")
+    before = (tmp_path / "shared" / "README.md").read_text()
+    with pytest.raises(RunConflictError, match=r"(?s)holds another run\. What differs.*Fix: name another place"):
+        write(run, tmp_path / "shared")
+    assert (tmp_path / "shared" / "README.md").read_text() == before
+
+
+def test_many_small_files_of_a_run_are_published_as_few(tmp_path: Path) -> None:
+    run = load_run(varied_run(tmp_path / "run"))
+    tables = list(run.samples.tables())
+    size = sum(table.nbytes for table in tables)
+    (whole,) = of_file_size(tables)
+    halves = list(of_file_size((table.slice(row, 1) for table in tables for row in range(table.num_rows)), size // 2))
+    assert whole.num_rows == sum(half.num_rows for half in halves)
+    assert 2 <= len(halves) <= 3
+    assert size < FILE_BYTES
