@@ -61,17 +61,27 @@ def writable_hub() -> Iterator[Hub]:
 
         def _serve(self) -> None:
             path = unquote(urlsplit(self.path).path)
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            body = self._body()
             hub.requests.append(f"{self.command} {path}")
             refusal = hub.refuse(self.command, path)
             if refusal is None and self._needs_token(path) and self.headers["Authorization"] != f"Bearer {TOKEN}":
                 refusal = 401, {"X-Error-Message": "Invalid credentials in Authorization header"}
             if refusal is not None:
-                self._answer(*refusal)
+                self._refuse(refusal)
                 return
             self._route(path, body)
 
         do_GET = do_HEAD = do_POST = do_PUT = _serve  # noqa: N815  # names of http.server
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding") != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            chunks = []
+            while size := int(self.rfile.readline(), 16):
+                chunks.append(self.rfile.read(size))
+                self.rfile.readline()
+            self.rfile.readline()
+            return b"".join(chunks)
 
         def _needs_token(self, path: str) -> bool:
             return not path.startswith("/lfs/")
@@ -144,7 +154,7 @@ def writable_hub() -> Iterator[Hub]:
             repository.commits.append(header[1]["summary"])
             refusal = hub.after_commit()
             if refusal is not None:
-                self._answer(*refusal)
+                self._refuse(refusal)
                 return
             url = f"{hub.address}/datasets/{name}/commit/{repository.head}"
             self._json({"commitUrl": url, "commitOid": repository.head})
@@ -156,6 +166,9 @@ def writable_hub() -> Iterator[Hub]:
             content = repository.files[name]
             tag = hashlib.sha1(content, usedforsecurity=False).hexdigest()
             self._answer(200, {"X-Repo-Commit": repository.head, "ETag": f'"{tag}"'}, content)
+
+        def _refuse(self, refusal: Refusal) -> None:
+            self._answer(*refusal, body=b'{"error": "refused"}')
 
         def _json(self, found: object, status: int = 200) -> None:
             self._answer(status, {"Content-Type": "application/json"}, json.dumps(found).encode())

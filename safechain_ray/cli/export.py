@@ -9,7 +9,7 @@ from safechain_ray.cli.common import interruptible, output_options
 from safechain_ray.errors import InputError
 from safechain_ray.report.document import printable_lines
 from safechain_ray.report.quiet import print_location
-from safechain_ray.sharing.spool import SAMPLES_PER_LOG
+from safechain_ray.sharing import SAMPLES_PER_LOG
 
 EXAMPLES = """\b
 Examples:

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from json import JSONDecodeError
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import disable_progress_bars
+from huggingface_hub.utils import disable_progress_bars, parse_ratelimit_headers
 
 from safechain_ray.errors import InputError, StorageError, first_line
 from safechain_ray.sharing.files import SharedFile, is_own
@@ -248,13 +249,17 @@ def _pause(error: Exception, wait: float) -> float | None:
     """Seconds until a request that failed with `error` may be repeated; None if it should not be."""
     if _cause(error, OfflineModeIsEnabled):
         return None
-    status = _status(error)
-    if status is None:
-        return wait if _cause(error, TRANSPORT_ERROR) else None
-    if status not in RETRIED:
-        return None
     refusal = _cause(error, HfHubHTTPError)
-    named = refusal.response.headers.get("Retry-After", "") if isinstance(refusal, HfHubHTTPError) else ""
+    if not isinstance(refusal, HfHubHTTPError):
+        # A proxy in front of a hub that is down answers with a page instead of JSON.
+        return wait if _cause(error, TRANSPORT_ERROR) or _cause(error, JSONDecodeError) else None
+    if refusal.response.status_code not in RETRIED:
+        return None
+    headers = refusal.response.headers
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        return float(limit.reset_in_seconds)
+    named = headers.get("Retry-After", "")
     return float(named) if named.isdigit() else wait
 
 

@@ -16,9 +16,6 @@ from safechain_ray.errors import InputError
 from safechain_ray.sharing.run import SharedRun
 from safechain_ray.types import SAMPLES_SCHEMA, VERDICTS_SCHEMA, Setting
 
-SAMPLES_PER_LOG = 10_000
-"""Most samples of a log, by default: a viewer opens it in seconds, and its writer needs about 1 GB."""
-
 MOST_LOGS = 500
 """Each log is an open file while the rows are sorted."""
 

@@ -25,7 +25,8 @@ def quickstart_run(folder: Path, **keys: Any) -> Path:
 def varied_run(folder: Path, prompts: int = 30) -> Path:
     """Two settings of three and one samples, with every outcome and with missing verdicts, of an unknown data set."""
     settings = [by_samples.setting(samples=3), by_samples.setting("zerothink", samples=1)]
-    by_samples.write_run(folder, settings, by_samples.varied(settings, prompts))
+    datasets = {"small": {"source": "small.csv", "prompts": prompts, "hash": "0"}}
+    by_samples.write_run(folder, settings, by_samples.varied(settings, prompts), datasets=datasets)
     return folder
 
 

@@ -144,9 +144,10 @@ def test_a_refusal_of_any_request_is_a_message(hub: Hub, run: Path, path: str) -
 
 def test_what_the_hub_says_to_repeat_is_repeated_after_the_time_that_it_says(hub: Hub, run: Path) -> None:
     waited = Waited()
-    of_commit(hub, [(503, {"Retry-After": "7"}), (429, {}), (502, {})])
+    limit = {"ratelimit": '"api";r=0;t=11'}
+    of_commit(hub, [(503, {"Retry-After": "7"}), (429, {}), (429, limit), (502, {})])
     push(run, waited=waited)
-    assert waited.seconds == [7.0, 2.0, 4.0]
+    assert waited.seconds == [7.0, 2.0, 11.0, 8.0]
     assert len(hub.repositories[NAME].commits) == 2
 
 
