@@ -67,14 +67,13 @@ def card_text(card: Card) -> str:
     """The text of README.md. Names and texts of other people are escaped."""
     front = yaml.safe_dump(_front_matter(card), sort_keys=False, allow_unicode=True)
     model = escape_markdown(without_place(card.run.manifest.model))
-    document = metrics_document(card.run.metrics)
-    tables = (*document.tables, _terms_table(card), _judges_table(card))
     return "\n".join(
         [
             f"---\n{front}---\n",
             f"# Safety of {model}: thoughts and answers\n",
             *_summary(card),
-            markdown(Document(tables, document.caveats, document.notes)),
+            markdown(metrics_document(card.run.metrics)),
+            markdown(Document((_terms_table(card), _judges_table(card)))),
             CAVEATS,
             *_loading(card),
             *_origin(card),
@@ -182,9 +181,23 @@ def _origin(card: Card) -> Iterator[str]:
     made_by = {"safechain_ray": record.get("safechain_ray") or "not recorded", **versions}
     yield "## How it was made\n"
     yield f"Versions: {', '.join(f'{name} {escape_markdown(str(version))}' for name, version in made_by.items())}.\n"
+    model = record["identity"].get("model", {})
+    origin = [str(model[key]) for key in ("source", "api_model", "revision", "dtype") if model.get(key)]
+    if origin:
+        yield f"Model: {', '.join(map(escape_markdown, origin))}.\n"
     if revision := record.get("git_revision"):
         yield f"Revision of safechain_ray: {escape_markdown(revision)}.\n"
     if finished := record.get("finished"):
         yield f"Finished: {escape_markdown(finished)}.\n"
-    text = json.dumps(record.get("config", {}), indent=2).replace("```", "` ` `")
+    text = json.dumps(_given(record.get("config", {})), indent=2).replace("```", "` ` `")
     yield f"Config, without folders, endpoints and resources:\n\n```json\n{text}\n```\n"
+
+
+def _given(tree: Any) -> Any:
+    """The config without keys that have no value."""
+    if isinstance(tree, list):
+        return [_given(each) for each in tree]
+    if not isinstance(tree, dict):
+        return tree
+    given = {key: _given(value) for key, value in tree.items()}
+    return {key: value for key, value in given.items() if value not in (None, {}, [], ())}

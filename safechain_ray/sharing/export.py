@@ -70,7 +70,8 @@ def export_inspect(run: SharedRun, uri: str, samples_per_log: int, report: Calla
 def _samples(samples: pa.Table, verdicts: pa.Table, run: SharedRun, dataset: str) -> list[EvalSample]:
     manifest = run.manifest
     kinds = manifest.kinds.get(dataset, PromptKinds())
-    context = SampleContext(without_place(manifest.model), manifest.family.system_prompt, kinds)
+    model, prompt = without_place(manifest.model), manifest.family.system_prompt
+    context = SampleContext(model, prompt, kinds, manifest.refusal_judges)
     added = _by_sample(verdicts)
     return [
         eval_sample(sample, (*sample.verdicts, *added.get(sample.sample_id, ())), context)

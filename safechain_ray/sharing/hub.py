@@ -18,7 +18,10 @@ from typing import TypeVar
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
-from huggingface_hub.utils import disable_progress_bars, parse_ratelimit_headers
+from huggingface_hub.utils import (  # type: ignore[attr-defined]  # documented, but not in its __all__
+    disable_progress_bars,
+    parse_ratelimit_headers,
+)
 
 from safechain_ray.errors import InputError, StorageError, first_line
 from safechain_ray.sharing.files import SharedFile, is_own

@@ -22,8 +22,8 @@ from inspect_ai.log import (
 from inspect_ai.model import GenerateConfig
 
 from safechain_ray.metrics.counts import Counts, PromptHistogram, count_table, count_verdicts, merge
-from safechain_ray.metrics.safety import PROMPT_VALUES, BenignPrompts, Metric, MetricName, PromptKinds
-from safechain_ray.metrics.summary import JudgeMetrics, SettingMetrics, summarise
+from safechain_ray.metrics.safety import PROMPT_VALUES, BenignPrompts, Metric, MetricName, PromptKinds, RefusalSource
+from safechain_ray.metrics.summary import SettingMetrics, summarise
 from safechain_ray.runs.run_manifest import RunManifest, guard_refusals, refusal_verdicts
 from safechain_ray.sharing.inspect_samples import scorer_name, usage_of
 from safechain_ray.sharing.published import without_place
@@ -197,7 +197,7 @@ def _generation(setting: Setting) -> GenerateConfig:
 def _scores(metrics: SettingMetrics, counts: Counts, kinds: PromptKinds) -> Iterator[EvalScore]:
     """The figures of each judge and part, one for each reducer of the epochs, then over-refusal."""
     for judge in metrics.judges:
-        histogram = _harmful(counts, metrics, judge, kinds)
+        histogram = _prompts(counts, metrics, (judge.judge, judge.part), kinds, benign=False)
         for name, reducer in reducer_names(metrics.samples).items():
             metric: Metric = getattr(judge, name)
             yield EvalScore(
@@ -211,13 +211,14 @@ def _scores(metrics: SettingMetrics, counts: Counts, kinds: PromptKinds) -> Iter
             )
     refusals = metrics.over_refusal
     if refusals is not None:
+        histogram = _prompts(counts, metrics, (refusals.judge, refusals.part), kinds, benign=True)
         yield EvalScore(
             name=OVER_REFUSAL,
             scorer=OVER_REFUSAL,
             reducer="mean" if metrics.samples > 1 else None,
             scored_samples=refusals.refused.n,
             unscored_samples=refusals.prompts - refusals.refused.n,
-            metrics=_metrics("over_refusal", refusals.refused, None),
+            metrics=_metrics("over_refusal", refusals.refused, standard_error("safe_at_1", histogram, metrics.samples)),
             metadata={"judge": refusals.judge, "missing_responses": refusals.missing, "prompts": "benign"},
         )
 
@@ -245,12 +246,13 @@ def standard_error(name: MetricName, prompts: PromptHistogram, samples: int) -> 
     return sqrt(sum(count * (value - mean) ** 2 for value, count in known) / (n - 1) / n)
 
 
-def _harmful(counts: Counts, metrics: SettingMetrics, judge: JudgeMetrics, kinds: PromptKinds) -> PromptHistogram:
-    """Number of harmful prompts by their safe and unsafe verdicts."""
+def _prompts(
+    counts: Counts, metrics: SettingMetrics, judge: RefusalSource, kinds: PromptKinds, benign: bool
+) -> PromptHistogram:
+    """Number of benign or harmful prompts by the safe and unsafe verdicts of a judge on a part."""
     found: dict[tuple[int, int], int] = {}
-    histograms = counts.verdict_histograms(metrics.setting_id, judge.judge, judge.part)
-    for category, histogram in histograms.items():
-        if not kinds.is_benign(category):
+    for category, histogram in counts.verdict_histograms(metrics.setting_id, *judge).items():
+        if kinds.is_benign(category) == benign:
             for key, prompts in histogram.items():
                 found[key] = found.get(key, 0) + prompts
     return found

@@ -76,7 +76,8 @@ def without_place(text: str) -> str:
 
 def published_run(run_file: RunFile, cleaner: Cleaner) -> dict[str, Any]:
     """The content of the published run.json: a record of the same run, without what names the machine."""
-    tree = published_record({"config": {}, **json.loads(run_file.to_json())})
+    stored = json.loads(run_file.to_json())
+    tree = published_record(stored | {"config": stored.get("config", {})})
     tree.pop("cost_dollars", None)
     tree["tries"] = [_attempt(attempt) for attempt in tree.get("tries", ())]
     cleaned: dict[str, Any] = mapped_texts(tree, lambda text: cleaner.text(without_place(text)))

@@ -92,6 +92,10 @@ def _check_score(score: Any, verdict: dict[str, Any]) -> None:
         assert math.isnan(score.value)
         assert (score.reason, score.explanation) == ("grader_failed", verdict["error"])
         return
+    if verdict["judge"] == "refusal-match":
+        word = "no refusal" if verdict["unsafe"] else "refusal"
+        assert (score.value, score.answer) == ("I" if verdict["unsafe"] else "C", word)
+        return
     word = "unsafe" if verdict["unsafe"] else "safe"
     assert (score.value, score.answer) == ("I" if verdict["unsafe"] else "C", word)
     assert score.explanation.startswith(f"{verdict['judge']}: the {verdict['part']} is {word}.")
