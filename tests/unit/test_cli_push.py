@@ -106,7 +106,8 @@ def test_export_without_the_extra_names_how_to_install_it(tmp_path: Path, monkey
     for name in [name for name in sys.modules if name.startswith("safechain_ray.sharing.")]:
         if name.rpartition(".")[2] in ("export", "inspect_log", "inspect_samples"):
             monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "inspect_ai", None)
+    for name in ["inspect_ai", *(name for name in sys.modules if name.startswith("inspect_ai."))]:
+        monkeypatch.setitem(sys.modules, name, None)
     result = call("export", str(tmp_path), "--format", "inspect", "--output", str(tmp_path / "logs"))
     assert result.exit_code == 2
     assert result.stderr == (
