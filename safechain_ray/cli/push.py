@@ -14,7 +14,7 @@ EXAMPLES = """\b
 Examples:
   safechain-ray push runs/demo org/r1-7b-safety
   safechain-ray push runs/r1-7b org/r1-7b-safety --public --include verdicts
-  safechain-ray push runs/demo --output shared/demo
+  safechain-ray push runs/demo --output published/demo
   safechain-ray push s3://bucket/runs/r1-7b org/r1-7b-safety --include figures
 """
 

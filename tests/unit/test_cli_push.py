@@ -21,7 +21,7 @@ def call(*arguments: str) -> Result:
 
 
 def test_a_run_is_written_to_a_folder_and_the_place_is_printed(tmp_path: Path) -> None:
-    run, shared = quickstart_run(tmp_path / "run"), tmp_path / "shared"
+    run, shared = quickstart_run(tmp_path / "run"), tmp_path / "published"
     result = call("push", str(run), "--output", str(shared))
     assert (result.exit_code, result.stdout) == (0, f"Written: {shared}\n")
     assert "Writing samples/part-00000.parquet" in result.stderr
@@ -48,7 +48,7 @@ def test_a_push_prints_the_address_and_json_has_the_commit(tmp_path: Path, monke
 
 
 def test_restricted_prompts_and_an_unfinished_run_are_warned_of(tmp_path: Path) -> None:
-    result = call("push", str(varied_run(tmp_path / "run")), "--output", str(tmp_path / "shared"))
+    result = call("push", str(varied_run(tmp_path / "run")), "--output", str(tmp_path / "published"))
     assert result.exit_code == 0
     assert (
         "Warning: Prompts of these data sets are left out. small: its terms are not in the catalog. Responses may quote"

@@ -19,6 +19,8 @@ from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample, samples_from_table
 from tests.unit.sharing.runs import quickstart_run, run_with_later_judge, varied_run
 
+pytestmark = pytest.mark.slow  # Inspect takes seconds to import
+
 inspect_log = pytest.importorskip("inspect_ai.log", reason="the extra `inspect` is not installed")
 
 METRICS = ("safe_at_1", "cons_safe_at_k", "safe_at_k")

@@ -55,8 +55,8 @@ def test_no_known_secret_host_folder_or_cost_is_published(
 ) -> None:
     monkeypatch.setenv("MY_KEY", SECRET)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    write(run, tmp_path / "shared", with_restricted_prompts=True)
-    said = texts_of(tmp_path / "shared")
+    write(run, tmp_path / "published", with_restricted_prompts=True)
+    said = texts_of(tmp_path / "published")
     assert "Your key is ***." in said
     for private in (SECRET, base64.b64encode(SECRET.encode()).decode()[:30], TOKEN, "inside.example", "someone"):
         assert private not in said, private

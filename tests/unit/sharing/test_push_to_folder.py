@@ -57,16 +57,16 @@ def front_matter(folder: Path) -> dict[str, Any]:
 
 def test_samples_and_figures_load_by_config_with_the_rows_of_the_run(tmp_path: Path) -> None:
     run = quickstart_run(tmp_path / "run")
-    write(run, tmp_path / "shared")
-    samples = loaded(tmp_path / "shared", "samples", tmp_path / "cache")
+    write(run, tmp_path / "published")
+    samples = loaded(tmp_path / "published", "samples", tmp_path / "cache")
     own = load_run(run)
     assert samples == own.samples.to_arrow().to_pylist()
-    metrics = loaded(tmp_path / "shared", "metrics", tmp_path / "cache")
+    metrics = loaded(tmp_path / "published", "metrics", tmp_path / "cache")
     figures = own.figures.to_arrow().to_pylist()
     for name in ("safe_at_1", "cons_safe_at_k", "safe_at_k"):
         assert [row[f"{name}_value"] for row in metrics] == [row[name] for row in figures]
         assert [row[f"{name}_low"] for row in metrics] == [row[f"{name}_low"] for row in figures]
-    categories = loaded(tmp_path / "shared", "categories", tmp_path / "cache")
+    categories = loaded(tmp_path / "published", "categories", tmp_path / "cache")
     judge = own.metrics.settings[0].judges[0]
     found = {row["category"]: row["safe_at_1_value"] for row in categories if row["part"] == judge.part}
     assert found == {name: each.safe_at_1.value for name, each in judge.categories.items()}
@@ -74,14 +74,14 @@ def test_samples_and_figures_load_by_config_with_the_rows_of_the_run(tmp_path: P
 
 def test_verdicts_of_a_later_judge_are_a_config_of_their_own(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run")
-    write(run, tmp_path / "shared")
-    verdicts = loaded(tmp_path / "shared", "verdicts", tmp_path / "cache")
+    write(run, tmp_path / "published")
+    verdicts = loaded(tmp_path / "published", "verdicts", tmp_path / "cache")
     assert {(row["prompt_id"], row["judge"]): row["unsafe"] for row in verdicts} == {
         ("p0", "second"): False,
         ("p1", "second"): True,
         ("p2", "second"): True,
     }
-    assert [each["config_name"] for each in front_matter(tmp_path / "shared")["configs"]] == [
+    assert [each["config_name"] for each in front_matter(tmp_path / "published")["configs"]] == [
         *("samples", "verdicts", "metrics", "categories")
     ]
 
@@ -89,17 +89,17 @@ def test_verdicts_of_a_later_judge_are_a_config_of_their_own(tmp_path: Path) -> 
 def test_the_published_tree_is_a_run_with_the_same_figures(tmp_path: Path) -> None:
     for name, made in (("quick", quickstart_run), ("later", run_with_later_judge), ("varied", varied_run)):
         run = made(tmp_path / name)
-        write(run, tmp_path / "shared" / name, with_restricted_prompts=True)
-        there, here = load_run(tmp_path / "shared" / name), load_run(run)
+        write(run, tmp_path / "published" / name, with_restricted_prompts=True)
+        there, here = load_run(tmp_path / "published" / name), load_run(run)
         assert there.metrics == here.metrics
         assert there.verdicts.to_arrow().to_pylist() == here.verdicts.to_arrow().to_pylist()
 
 
 def test_the_card_has_figures_terms_judges_and_how_to_load(tmp_path: Path) -> None:
-    write(run_with_later_judge(tmp_path / "run"), tmp_path / "shared")
-    card = (tmp_path / "shared" / "README.md").read_text()
-    assert "license" not in front_matter(tmp_path / "shared")
-    assert "not-for-all-audiences" in front_matter(tmp_path / "shared")["tags"]
+    write(run_with_later_judge(tmp_path / "run"), tmp_path / "published")
+    card = (tmp_path / "published" / "README.md").read_text()
+    assert "license" not in front_matter(tmp_path / "published")
+    assert "not-for-all-audiences" in front_matter(tmp_path / "published")["tags"]
     for piece in (
         "# Safety of demo-reasoner",
         "Safe@1",
@@ -131,8 +131,8 @@ def test_prompts_are_published_only_where_the_catalog_knows_the_terms_of_their_s
     set_source(run, "strongreject", source)
     found = publication(run)
     assert [each.withheld for each in found.terms] == [reason]
-    write(run, tmp_path / "shared")
-    prompts = {row["prompt"] for row in pq.read_table(tmp_path / "shared" / "samples").to_pylist()}
+    write(run, tmp_path / "published")
+    prompts = {row["prompt"] for row in pq.read_table(tmp_path / "published" / "samples").to_pylist()}
     assert prompts == ({""} if reason else set(TEXTS.values()))
 
 
@@ -147,9 +147,9 @@ def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts
     without = publication(run)
     assert f"{dataset}: " in without.warnings[-1]
     assert "Fix: leave responses out too with --include verdicts, or give --with-restricted" in without.warnings[-1]
-    write(run, tmp_path / "shared")
-    assert not any(text in texts_of(tmp_path / "shared") for text in TEXTS.values())
-    assert f"The prompts of {dataset} are left out" in (tmp_path / "shared" / "README.md").read_text()
+    write(run, tmp_path / "published")
+    assert not any(text in texts_of(tmp_path / "published") for text in TEXTS.values())
+    assert f"The prompts of {dataset} are left out" in (tmp_path / "published" / "README.md").read_text()
     write(run, tmp_path / "with", with_restricted_prompts=True)
     assert all(text in texts_of(tmp_path / "with") for text in TEXTS.values())
     assert "Prompts with restricted terms are published" in publication(run, with_restricted_prompts=True).warnings[-1]
@@ -157,33 +157,35 @@ def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts
 
 def test_verdicts_alone_have_no_text_and_the_same_figures(tmp_path: Path) -> None:
     run = varied_run(tmp_path / "run")
-    write(run, tmp_path / "shared", include="verdicts")
-    said = texts_of(tmp_path / "shared" / "samples")
+    write(run, tmp_path / "published", include="verdicts")
+    said = texts_of(tmp_path / "published" / "samples")
     for text in ("How does one", "Thinking of", "Answer 1", "riddles", "the provider said"):
         assert text not in said
-    assert load_run(tmp_path / "shared").metrics == load_run(run).metrics
-    samples = pq.read_table(tmp_path / "shared" / "samples").to_pylist()
+    assert load_run(tmp_path / "published").metrics == load_run(run).metrics
+    samples = pq.read_table(tmp_path / "published" / "samples").to_pylist()
     unsafe = [[verdict["unsafe"] for verdict in row["verdicts"]] for row in samples]
     assert unsafe == [
         [each["unsafe"] for each in row["verdicts"]] for row in load_run(run).samples.to_arrow().to_pylist()
     ]
-    assert "not-for-all-audiences" not in front_matter(tmp_path / "shared")["tags"]
+    assert "not-for-all-audiences" not in front_matter(tmp_path / "published")["tags"]
 
 
 def test_figures_alone_are_tables_without_samples(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run")
-    write(run, tmp_path / "shared", include="figures")
-    names = {str(file.relative_to(tmp_path / "shared")) for file in (tmp_path / "shared").rglob("*") if file.is_file()}
+    write(run, tmp_path / "published", include="figures")
+    names = {
+        str(file.relative_to(tmp_path / "published")) for file in (tmp_path / "published").rglob("*") if file.is_file()
+    }
     assert names == {
         *("README.md", "metrics.json", "run.json"),
         *("tables/categories.parquet", "tables/metrics.parquet"),
     }
-    assert front_matter(tmp_path / "shared")["configs"][0] == {
+    assert front_matter(tmp_path / "published")["configs"][0] == {
         "config_name": "metrics",
         "data_files": "tables/metrics.parquet",
         "default": True,
     }
-    assert loaded(tmp_path / "shared", "metrics", tmp_path / "cache")
+    assert loaded(tmp_path / "published", "metrics", tmp_path / "cache")
 
 
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
@@ -197,22 +199,22 @@ def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     assert f"{DEFAULT.setting_id}: 3 of 5 samples are there." in warning
     assert f"{DEFAULT.setting_id}: 3 verdicts of guard on the response are missing." in warning
     assert warning.endswith("Fix: rerun its own command, then push.")
-    write(run, tmp_path / "shared")
-    assert "**This run is not complete.**" in (tmp_path / "shared" / "README.md").read_text()
+    write(run, tmp_path / "published")
+    assert "**This run is not complete.**" in (tmp_path / "published" / "README.md").read_text()
     assert publication(run_with_later_judge(tmp_path / "done")).warnings == ()
 
 
 def test_a_second_write_updates_the_folder_and_deletes_what_is_gone(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run")
-    first = write(run, tmp_path / "shared")
+    first = write(run, tmp_path / "published")
     add_judge(run, "third")
-    (tmp_path / "shared" / "samples" / "part-00007.parquet").write_bytes(b"of a larger run")
-    second = write(run, tmp_path / "shared")
+    (tmp_path / "published" / "samples" / "part-00007.parquet").write_bytes(b"of a larger run")
+    second = write(run, tmp_path / "published")
     assert (first.files, second.files, second.deleted) == (7, 8, 1)
-    assert sorted(path.name for path in (tmp_path / "shared" / "verdicts").iterdir()) == ["second", "third"]
-    third = write(run, tmp_path / "shared", include="figures")
+    assert sorted(path.name for path in (tmp_path / "published" / "verdicts").iterdir()) == ["second", "third"]
+    third = write(run, tmp_path / "published", include="figures")
     assert third.deleted == 3
-    assert not list((tmp_path / "shared").glob("samples/*.parquet"))
+    assert not list((tmp_path / "published").glob("samples/*.parquet"))
 
 
 def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -> None:
@@ -224,11 +226,11 @@ def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -
     (other / "thesis.txt").write_text("three years")
     with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give another --output"):
         write(run, other)
-    write(quickstart_run(tmp_path / "quick"), tmp_path / "shared")
-    before = (tmp_path / "shared" / "README.md").read_text()
+    write(quickstart_run(tmp_path / "quick"), tmp_path / "published")
+    before = (tmp_path / "published" / "README.md").read_text()
     with pytest.raises(RunConflictError, match=r"(?s)holds another run\. What differs.*Fix: name another place"):
-        write(run, tmp_path / "shared")
-    assert (tmp_path / "shared" / "README.md").read_text() == before
+        write(run, tmp_path / "published")
+    assert (tmp_path / "published" / "README.md").read_text() == before
 
 
 def test_many_small_files_of_a_run_are_published_as_few(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`push` over HTTP: to a hub on this machine that stores commits, refuses, breaks off, and asks to wait."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,10 +11,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import constants
 
 from safechain_ray.errors import InputError, RunConflictError, SafechainError, StorageError
 from safechain_ray.sharing.hub import Waits
 from safechain_ray.sharing.push import Written, push_to_hub, read_publication
+from tests.hub_server import hub as reading_hub
 from tests.unit.sharing.runs import add_judge, quickstart_run, run_with_later_judge
 from tests.writable_hub import Hub, Refusal, Repository, use_hub, writable_hub
 
@@ -81,13 +86,8 @@ def test_a_second_push_updates_by_one_commit_and_uploads_only_what_changed(hub: 
     assert not [name for name in repository.files if name.startswith(("samples/", "verdicts/"))]
 
 
+@pytest.mark.slow
 def test_the_files_of_a_pushed_run_load_from_a_hub(hub: Hub, run: Path, tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
-    from tests.hub_server import hub as reading_hub
-
     push(run)
     code = (
         "import sys, json; from datasets import load_dataset; "
@@ -196,8 +196,6 @@ def test_no_connection_names_the_address(run: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_offline_machine_is_named_at_once(hub: Hub, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     waited = Waited()
     with pytest.raises(StorageError, match=r"Fix: unset HF_HUB_OFFLINE, or write the files to a folder with --output"):
