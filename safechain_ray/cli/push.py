@@ -67,16 +67,12 @@ def push(
     for warning in publication.warnings:
         click.echo(printable_lines(f"Warning: {warning}"), err=True)
     if output is not None:
-        written = write_to_folder(publication, output, repository, _report)
+        written = write_to_folder(publication, output, repository, lambda name: click.echo(f"Writing {name}", err=True))
     else:
         assert repository is not None
-        written = push_to_hub(publication, repository, private, _report)
+        written = push_to_hub(publication, repository, private, lambda name: click.echo(f"Uploading {name}", err=True))
     if as_json:
         facts = {"rows": publication.run.rows, "warnings": publication.warnings}
         click.echo(json.dumps({**asdict(written), **facts}, indent=2))
     else:
         print_location("Written" if output is not None else "Pushed", written.location)
-
-
-def _report(name: str) -> None:
-    click.echo(f"Writing {name}", err=True)

@@ -58,11 +58,13 @@ def published_verdicts(table: pa.Table, contents: Contents, cleaner: Cleaner) ->
 def of_file_size(tables: Iterable[pa.Table], size: int = FILE_BYTES) -> Iterator[pa.Table]:
     """The rows of `tables` in tables of about `size` bytes. A run that has not ended has many small files."""
     held: list[pa.Table] = []
+    held_bytes = 0
     for table in tables:
         held.append(table)
-        if sum(each.nbytes for each in held) >= size:
+        held_bytes += table.nbytes
+        if held_bytes >= size:
             yield pa.concat_tables(held)
-            held = []
+            held, held_bytes = [], 0
     if held:
         yield pa.concat_tables(held)
 
