@@ -40,7 +40,7 @@ LONGEST_WAIT = 300.0
 IGNORED = frozenset({".gitattributes"})
 """Files that the hub itself adds to a new repository."""
 
-UNCHANGED = "The run and the repository are unchanged."
+UNCHANGED = "The run and the files of the repository are unchanged."
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_a_hub_that_refuses_is_named_with_the_fix_and_nothing_changes(
     message = str(error.value)
     assert message.startswith(f"Can't push to {hub.address}/datasets/{NAME}")
     assert str(status) in message
-    assert message.endswith(f"The run and the repository are unchanged. Fix: {fix}")
+    assert message.endswith(f"The run and the files of the repository are unchanged. Fix: {fix}")
     assert hub.repositories[NAME].files == before
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == own
 
