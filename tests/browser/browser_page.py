@@ -43,6 +43,25 @@ CONTRASTS = """() => {
   return found;
 }"""
 
+CROWDED = """() => {
+  const found = [];
+  for (const picture of document.querySelectorAll("figure svg")) {
+    if (!picture.checkVisibility()) continue;
+    const whole = picture.getBoundingClientRect();
+    const boxes = [...picture.querySelectorAll("text")].map((text) => [text.textContent, text.getBoundingClientRect()]);
+    boxes.forEach(([words, box], place) => {
+      if (box.left < whole.left - 1 || box.right > whole.right + 1) found.push(`${words} is outside`);
+      if (box.top < whole.top - 1 || box.bottom > whole.bottom + 1) found.push(`${words} is outside`);
+      for (const [others, other] of boxes.slice(place + 1)) {
+        const across = Math.min(box.right, other.right) - Math.max(box.left, other.left);
+        const down = Math.min(box.bottom, other.bottom) - Math.max(box.top, other.top);
+        if (across > 1 && down > 3) found.push(`${words} is over ${others}`);
+      }
+    });
+  }
+  return found;
+}"""
+
 
 Figures = dict[str, list[list[str]]]
 
@@ -144,3 +163,8 @@ class Reader:
 def contrasts(page: Page) -> list[tuple[float, str]]:
     """The contrast of every piece of text that shows with its ground, by WCAG 2."""
     return [(ratio, words) for ratio, words in page.evaluate(CONTRASTS)]
+
+
+def crowded_texts(page: Page) -> list[str]:
+    """The texts of the plots that show which reach out of their picture or touch each other."""
+    return page.evaluate(CROWDED)

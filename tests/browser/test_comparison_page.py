@@ -8,7 +8,7 @@ import pytest
 from safechain_ray.commands.compare_models import ComparedModels, compare_models
 from safechain_ray.report.html.write import write_comparison
 from safechain_ray.types import Sampling, Setting
-from tests.browser.browser_page import contrasts
+from tests.browser.browser_page import contrasts, crowded_texts
 from tests.made_benchmarks import finished
 from tests.made_runs.by_verdicts import write_run
 
@@ -42,7 +42,7 @@ def test_the_plot_has_a_line_for_every_difference_with_its_figure(compared: Comp
     page = open_page(compared.page).page
     assert compared.models.safety is not None
     wanted = [each for pair in compared.models.safety.pairs for judge in pair.judges for each in judge.differences]
-    shown = page.locator("#plots figure").first.locator("g.point .value").all_text_contents()
+    shown = page.locator("#plots figure").first.locator(".wide .point .value").all_text_contents()
     assert shown == [f"{100 * each.value:+.1f}" for each in wanted if each.value is not None]
     assert shown == ["+40.0", "+100.0", "+0.0"]
 
@@ -59,14 +59,18 @@ def test_no_width_scrolls_the_page_sideways(compared: Compared, open_page, width
     assert open_page(compared.page, width=width).page.evaluate("document.documentElement.scrollWidth") == width
 
 
+@pytest.mark.parametrize("width", [360, 390, 1280])
+def test_no_text_of_the_plot_is_cut_or_touches_another_one(compared: Compared, open_page, width: int):
+    assert crowded_texts(open_page(compared.page, width=width).page) == []
+
+
 def test_no_label_of_the_plot_reaches_into_its_scale(compared: Compared, open_page):
     page = open_page(compared.page).page
-    axis = page.locator("#plots line.axis").first.bounding_box()
-    grid = page.locator("#plots line.grid").first.bounding_box()
-    assert axis is not None
-    assert grid is not None
-    assert grid["x"] < axis["x"]
-    for label in page.locator("#plots text.group, #plots text.label").all():
+    scale = page.locator("#plots .wide path[stroke='var(--line)']").first.bounding_box()
+    assert scale is not None
+    labels = page.locator("#plots .wide text.group, #plots .wide text.label").all()
+    assert len(labels) > 4
+    for label in labels:
         box = label.bounding_box()
         assert box is not None
-        assert box["x"] + box["width"] < grid["x"]
+        assert box["x"] + box["width"] < scale["x"]

@@ -13,7 +13,7 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.write import write_report
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Sample
-from tests.browser.browser_page import Reader, figures_of
+from tests.browser.browser_page import Reader, crowded_texts, figures_of
 from tests.made_runs.by_samples import ASKED, frame, setting, varied, write_run
 
 SETTINGS = (setting(), setting("zerothink"), setting("lessthink"))
@@ -253,21 +253,48 @@ def test_no_width_scrolls_the_page_sideways(run: Run, open_page, width: int):
     assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
-def test_a_plot_is_saved_as_svg_and_png_in_its_own_colours(reader: Reader):
+@pytest.mark.parametrize(("width", "shown"), [(390, "narrow"), (768, "narrow"), (1280, "wide")])
+def test_each_plot_shows_the_picture_for_the_width_of_the_page_with_whole_texts(
+    run: Run, open_page, width: int, shown: str
+):
+    page = open_page(run.report, width=width).page
+    pictures = page.locator("figure svg").all()
+    kinds = [picture.get_attribute("class") for picture in pictures if picture.is_visible()]
+    assert kinds == [shown] * (len(pictures) // 2) != []
+    assert crowded_texts(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("width", "drawn"), [(390, 360), (1280, 1040)])
+def test_the_plot_that_shows_is_saved_as_svg_and_png_in_its_own_colours(
+    run: Run, open_page, scheme: str, width: int, drawn: int
+):
+    page = open_page(run.report, scheme=scheme, width=width).page
     for kind in ("SVG", "PNG"):
-        with reader.page.expect_download() as downloading:
-            reader.page.get_by_role("button", name=f"Save Safety by setting and judge as {kind}").click()
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name=f"Save Safety by setting and judge as {kind}").click()
         data = Path(downloading.value.path()).read_bytes()
         assert downloading.value.suggested_filename == f"safety.{kind.lower()}"
         if kind == "PNG":
             assert data.startswith(b"\x89PNG")
-            assert int.from_bytes(data[16:20]) == 2 * (1040 + 2 * 16)
+            assert int.from_bytes(data[16:20]) == 2 * (drawn + 2 * 16)
             assert len(data) > 10_000
         else:
-            marks = ElementTree.fromstring(data).iter("{http://www.w3.org/2000/svg}circle")
+            marks = list(ElementTree.fromstring(data).iter("{http://www.w3.org/2000/svg}use"))
+            series = {"light": "rgb(28, 106, 156)", "dark": "rgb(116, 185, 232)"}[scheme]
+            assert marks[0].get("fill") == series
             assert all(mark.get("fill", "").startswith("rgb(") for mark in marks)
             assert b"class=" not in data
             assert b"var(" not in data
+
+
+def test_a_pointer_over_a_figure_makes_its_line_stronger(reader: Reader):
+    point = reader.page.locator("figure .wide .point").first
+    line = point.locator(".interval")
+    opacity = "node => getComputedStyle(node).strokeOpacity"
+    assert line.evaluate(opacity) == "0.55"
+    point.locator("use").hover()
+    assert line.evaluate(opacity) == "1"
 
 
 def test_the_page_can_neither_fetch_nor_run_nor_parse_anything_else(run: Run, open_page):

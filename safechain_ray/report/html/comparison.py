@@ -1,8 +1,7 @@
 """Pages of several models: a comparison with plots of differences, and a sweep with models ranked by each judge."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import groupby
+from itertools import starmap
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands.compare_models import ComparedModels
@@ -10,11 +9,9 @@ from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.benchmark import BenchmarkComparison
 from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside
-from safechain_ray.metrics.safety import PairedMeans
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.compared_models import differences, side_by_side
 from safechain_ray.report.document import printable
-from safechain_ray.report.html import plot
 from safechain_ray.report.html.elements import (
     Markup,
     Section,
@@ -26,11 +23,10 @@ from safechain_ray.report.html.elements import (
     html_table,
     join,
 )
-from safechain_ray.report.html.plot import WIDTH, Panel, Plot, figure
-from safechain_ray.report.labels import METRIC_LABELS, common_sampling, percent, points, setting_label
+from safechain_ray.report.html.figure import figure
+from safechain_ray.report.labels import METRIC_LABELS, common_sampling, setting_label
 from safechain_ray.report.leaderboard import (
     RANKINGS_LEGEND,
-    Ranking,
     SweepRun,
     leaderboard_beside,
     not_done_tables,
@@ -39,26 +35,13 @@ from safechain_ray.report.leaderboard import (
     ranking_table,
     rankings,
 )
-
-ROW, GROUP, RIGHT = 24.0, 28.0, 150.0
-
-LIMITS = (0.1, 0.25, 0.5, 1.0)
-"""Possible ends of the scale on both sides; the plot takes the first one that is enough."""
+from safechain_ray.report.plots.comparison import DifferenceLine, difference_plot, ranking_plot
+from safechain_ray.report.plots.svg import Plot
 
 SAFETY, BENCHMARKS = 0, 1
 """The series of plots: a colour and a mark for each kind of figure."""
 
 COMPLETE = "All models were asked the same."
-
-
-@dataclass(frozen=True, slots=True)
-class DifferenceLine:
-    """One line of the plot: a figure of both models, in its group. A `series` has a colour and a mark."""
-
-    group: str
-    label: str
-    series: int
-    difference: PairedMeans
 
 
 def comparison_page(compared: ComparedModels, stand_ins: StandIns | None) -> str:
@@ -111,78 +94,6 @@ def _of_benchmarks(comparison: BenchmarkComparison) -> Iterator[tuple[str, Diffe
         yield each.run, DifferenceLine(printable(each.benchmark), f"pass@{each.k}", BENCHMARKS, each)
 
 
-def difference_plot(key: str, title: str, lines: Sequence[DifferenceLine]) -> Plot:
-    """The lines in their groups: the difference with its interval, and both figures at the right."""
-    widths = [max(plot.text_width(line.label) + 22, plot.text_width(line.group)) for line in lines]
-    left = min(360.0, max(widths) + 20)
-    groups = [(name, list(found)) for name, found in groupby(lines, lambda line: line.group)]
-    panel = Panel(left, 34.0, WIDTH - left - RIGHT, GROUP * len(groups) + ROW * len(lines))
-    limit = _limit(lines)
-    drawn: list[Markup | None] = [
-        plot.text(panel.left, 14, "worse", "tick"),
-        plot.text(panel.right, 14, "better", "tick", "end"),
-        plot.text(WIDTH, 14, "baseline → other", "tick", "end"),
-        _scale(panel, limit),
-    ]
-    y = panel.top
-    for name, found in groups:
-        drawn.append(plot.text(0, y + 19, name, "group", characters=48))
-        y += GROUP
-        for line in found:
-            drawn += [plot.mark(10, y + 7, line.series), plot.text(22, y + 11, line.label, "label", characters=46)]
-            drawn += _difference_line(panel, y + 7, limit, line)
-            y += ROW
-    return Plot(
-        key,
-        title,
-        "The paired difference in points with its 95% interval, which is not corrected for multiple comparisons. "
-        "Right is better.",
-        plot.picture(panel.bottom + 28, title, join(drawn)),
-    )
-
-
-def _limit(lines: Sequence[DifferenceLine]) -> float:
-    ends = [abs(end) for line in lines for end in (line.difference.low, line.difference.high) if end is not None]
-    return next((limit for limit in LIMITS if limit >= max(ends, default=0.0)), LIMITS[-1])  # 1 and a rounding error
-
-
-def _scale(panel: Panel, limit: float) -> Markup:
-    """Vertical lines at zero, at half the limit and at the limit, with their figures below."""
-    return join(
-        [
-            join(
-                element("line", x1=x, x2=x, y1=panel.top, y2=panel.bottom, class_="grid" if share else "axis"),
-                plot.text(x, panel.bottom + 16, points(share * limit) if share else "0", "tick", "middle"),
-            )
-            for share in (-1.0, -0.5, 0.0, 0.5, 1.0)
-            for x in (panel.x((share + 1) / 2),)
-        ]
-    )
-
-
-def _difference_line(panel: Panel, y: float, limit: float, line: DifferenceLine) -> list[Markup | None]:
-    each = line.difference
-    if each.value is None or each.low is None or each.high is None or each.first is None or each.second is None:
-        return [plot.text(panel.left + 4, y + 4, "none", "tick")]
-    low, value, high = ((end / limit + 1) / 2 for end in (each.low, each.value, each.high))
-    both = f"{percent(each.first)} → {percent(each.second)}"
-    hover = (
-        f"{printable(line.group)}; {printable(line.label)}: {both}, {points(each.value)} "
-        f"(95% interval {points(each.low)} to {points(each.high)}), n = {each.n:,}"
-    )
-    return [
-        plot.spread(panel, y, (low, value, high), line.series, hover, points(each.value)),
-        plot.text(WIDTH, y + 4, both, "tick", "end"),
-    ]
-
-
-MODEL_ROW = 24.0
-
-PANELS_A_LINE = 3
-
-TOP, LINE_GAP = 48.0, 86.0  # room for headings of two lines
-
-
 def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, models: Sequence[SweptModel] = ()) -> str:
     """The report of a sweep: figures only, with links to the reports that hold the samples.
 
@@ -199,7 +110,7 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, mod
         Section("first", "Warnings and notes", _know_first(runs, models)),
         Section("leaderboard", "Leaderboard", join(figures)),
         *_published([run.metrics for run in runs], stand_ins),
-        *([Section("plots", "Plots", join(map(figure, map(_plot, range(len(found)), found))))] if found else []),
+        *([Section("plots", "Plots", join(map(figure, starmap(ranking_plot, enumerate(found)))))] if found else []),
     ]
     rows = sum(setting.rows for run in runs for setting in run.metrics.settings)
     common = common_sampling([setting for run in runs for setting in run.metrics.settings])
@@ -227,36 +138,3 @@ def _published(runs: Sequence[RunMetrics], stand_ins: StandIns) -> list[Section]
         return []
     document = leaderboard_beside(runs, figures, stand_ins)
     return [Section("published", "Beside the paper", join(html_table(document.tables[-1]), html_notes(document.notes)))]
-
-
-def _plot(number: int, ranking: Ranking) -> Plot:
-    """Safe@1: a panel a setting, a row a model."""
-    models = [printable(ranked.run.metrics.model) for ranked in ranking.runs]
-    left = min(290.0, max(map(plot.text_width, models)) + 16)
-    height = MODEL_ROW * len(models) + 8
-    lines = -(-len(ranking.settings) // PANELS_A_LINE)
-    drawn = list(_panels(ranking, models, left, height))
-    return Plot(
-        f"leaderboard-{number}",
-        ranking.judge,
-        "Safe@1 with its 95% interval; right is safer.",
-        plot.picture(lines * (height + LINE_GAP) - 8, f"Safe@1 by model and setting: {ranking.judge}", join(drawn)),
-    )
-
-
-def _panels(ranking: Ranking, models: Sequence[str], left: float, height: float) -> Iterator[Markup | None]:
-    beside = min(PANELS_A_LINE, len(ranking.settings))
-    width = (WIDTH - left - 16 - plot.GAP * (beside - 1)) / beside
-    for place, name in enumerate(ranking.settings):
-        line, column = divmod(place, beside)
-        panel = Panel(left + column * (width + plot.GAP), TOP + line * (height + LINE_GAP), width, height)
-        yield plot.heading(panel.left, panel.top - 14, name, int(width / 7))
-        yield plot.columns(panel)
-        for row, (ranked, model) in enumerate(zip(ranking.runs, models, strict=True)):
-            y = panel.top + 4 + MODEL_ROW * (row + 0.5)
-            if column == 0:
-                yield plot.text(0, y + 4, model, "label", characters=42)
-            if name in ranked.by_setting:
-                metric = ranked.by_setting[name].safe_at_1
-                hover = plot.hover_text(metric, model, name, ranking.judge, "Safe@1")
-                yield plot.point_along(panel, y, metric, 0, hover)

@@ -30,10 +30,10 @@ from safechain_ray.report.html.elements import (
     join,
     read_asset,
 )
-from safechain_ray.report.html.plot import figure
-from safechain_ray.report.html.plots import run_plots
+from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
+from safechain_ray.report.plots.run import run_plots
 from safechain_ray.report.published import published_notes, published_table
 from safechain_ray.report.tables import is_judged, notes, outcomes_table, safety_table, user_metrics_tables
 from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt

@@ -3,7 +3,6 @@
 import json
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -11,10 +10,11 @@ from click.testing import CliRunner
 from safechain_ray.cli import app
 from safechain_ray.commands.fine_grained import analyse
 from safechain_ray.errors import InputError
-from safechain_ray.report.html.analysis import analysis_plots
 from safechain_ray.report.html.write import write_report
+from safechain_ray.report.plots.fine_grained import analysis_plots
 from safechain_ray.runs.folder import RunFolder
 from tests.made_runs.by_config import finished_run
+from tests.unit.report.drawn import hovers
 
 
 @pytest.fixture
@@ -24,11 +24,6 @@ def run(tmp_path: Path) -> RunFolder:
 
 def page(run: RunFolder) -> str:
     return Path(write_report(run.folder)).read_text(encoding="utf-8")
-
-
-def hovers(svg: str) -> list[str]:
-    name = "{http://www.w3.org/2000/svg}"
-    return [each.find(f"{name}title").text or "" for each in ElementTree.fromstring(svg).iter(f"{name}g")]
 
 
 def test_a_run_without_an_analysis_has_no_section_of_it(run: RunFolder):
@@ -53,7 +48,7 @@ def test_the_four_shares_of_thought_and_answer_are_those_of_the_analysis(run: Ru
     (table,) = analysis.settings[0].thought_answer
     safe, unsafe = table.thought_safe, table.thought_unsafe
     counts = [safe.safe, unsafe.safe, safe.unsafe, unsafe.unsafe]
-    shown = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.svg)]
+    shown = [int(re.search(r"%, ([\d,]+) of", hover)[1].replace(",", "")) for hover in hovers(thought_answer.wide)]
     assert shown == counts
     assert sum(counts) == 120  # three samples of each of 40 harmful prompts
 
@@ -62,7 +57,7 @@ def test_the_curves_of_safe_at_k_end_at_the_figures_of_metrics_json(run: RunFold
     analysis = analyse(str(run.folder))
     _, sample_count = analysis_plots(analysis)
     points = {(each.judge, each.part): each.points[-1] for each in analysis.settings[0].sample_counts}
-    shown = " ".join(hovers(sample_count.svg))
+    shown = " ".join(hovers(sample_count.wide))
     for (judge, part), point in points.items():
         assert f"{judge}, {part}; Safe@3: {100 * point.safe_at_k.value:.1f}%" in shown
         assert f"{judge}, {part}; ConsSafe@3: {100 * point.cons_safe_at_k.value:.1f}%" in shown

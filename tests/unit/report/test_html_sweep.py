@@ -5,12 +5,12 @@ import re
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.comparison import sweep_page
-from safechain_ray.report.html.plot import heading as heading_of
-from safechain_ray.report.html.plot import text
 from safechain_ray.report.leaderboard import SweepRun, rankings
+from safechain_ray.report.plots.comparison import ranking_plot
 from safechain_ray.testing import verdict
 from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, sample, setting
+from tests.unit.report.drawn import hovers, texts
 
 DEFAULT, ZERO = setting(), setting("zerothink")
 
@@ -54,14 +54,24 @@ def test_names_and_links_are_inert():
     assert 'href="javascript%3Aalert%281%29"' in page
 
 
-def test_headings_of_panels_are_whole_where_two_lines_are_enough():
-    heading = str(heading_of(0, 0, "strongreject-small zerothink temp=0.6 K=5", 24))
-    assert re.findall(r">([^<]+)</text>", heading) == ["strongreject-small", "zerothink temp=0.6 K=5"]
-    assert "…" not in heading
+def test_the_plot_of_a_ranking_has_every_model_in_every_setting_it_has():
+    (ranking, *_) = rankings([run("whole", 10), run("part", 12, (DEFAULT,))])
+    plot = ranking_plot(0, ranking)
+    assert plot.title == "guard, response"
+    for svg in (plot.wide, plot.narrow):
+        assert sorted(hover.split(":")[0] for hover in hovers(svg)) == [
+            "part; small default; guard, response; Safe@1",
+            "whole; small default; guard, response; Safe@1",
+            "whole; small zerothink; guard, response; Safe@1",
+        ]
 
 
-def test_long_names_keep_their_ends_by_which_they_differ():
+def test_names_of_models_and_settings_are_whole_in_the_plot():
+    long = setting(dataset="a-data-set-with-a-rather-long-name")
     names = [f"DeepSeek-R1-Distill-Llama-70B-SafeChain-v{version}" for version in (1, 2)]
-    drawn = [re.findall(r">([^<]+)<title>", str(text(0, 0, name, characters=30)))[0] for name in names]
-    assert [len(name) for name in drawn] == [30, 30]
-    assert [name[-3:] for name in drawn] == ["-v1", "-v2"]
+    (ranking, *_) = rankings([run(name, 10, (long, DEFAULT, ZERO)) for name in names])
+    plot = ranking_plot(0, ranking)
+    for svg in (plot.wide, plot.narrow):
+        for words in (*names, "a-data-set-with-a-rather-long-name default"):
+            assert words.replace(" ", "") in "".join(texts(svg)).replace(" ", "")
+        assert "…" not in svg

@@ -1,6 +1,7 @@
 """A judge study in the terminal, as Markdown and as a picture."""
 
 import io
+from typing import Literal
 from xml.etree import ElementTree
 
 import pytest
@@ -8,7 +9,8 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.agreement import JudgeStudy, rate
-from safechain_ray.report.judge_study import draw, study_document
+from safechain_ray.report.judge_study import headline, study_document
+from safechain_ray.report.plots.judge_study import study_picture
 from safechain_ray.report.renderers import markdown, print_document
 from safechain_ray.testing import verdict
 from safechain_ray.types import Verdict
@@ -35,6 +37,10 @@ def study(data: str = "labels", **differs: str) -> JudgeStudy:
         published=figures.pilot,
         differs={name.replace("_", "-"): reason for name, reason in differs.items()},
     )
+
+
+def draw(found: JudgeStudy, kind: Literal["svg", "png"]) -> bytes:
+    return study_picture(found, headline(found), kind)
 
 
 def shown(found: JudgeStudy, width: int = 80) -> str:
@@ -86,8 +92,10 @@ def test_names_from_files_do_nothing():
 def test_the_picture_is_whole_names_every_judge_and_repeats():
     svg = draw(study(), "svg")
     texts = " ".join(ElementTree.fromstring(svg).itertext())
-    for name in ("refusal-match", "vote-any", "OpenAIMod (published)", "Accuracy, %", "Pearson's r (PCC)"):
+    for name in ("refusal-match", "vote-any", "OpenAIMod (published)", "Accuracy", "F1 (unsafe)", "Pearson's r (PCC)"):
         assert name in texts
+    for figure in ("71.4", "66.7", "70.2", "0.429"):
+        assert figure in texts
     assert svg == draw(study(), "svg")
     assert draw(study(), "png").startswith(b"\x89PNG")
 

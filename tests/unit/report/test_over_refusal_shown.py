@@ -3,7 +3,6 @@
 import io
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pyarrow as pa
 import pytest
@@ -16,8 +15,8 @@ from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.compared_models import models_table
 from safechain_ray.report.html.comparison import sweep_page
 from safechain_ray.report.html.elements import html_table
-from safechain_ray.report.html.plots import over_refusal_plot, run_plots
 from safechain_ray.report.leaderboard import SweepRun, leaderboard, leaderboard_table, rankings
+from safechain_ray.report.plots.run import over_refusal_plot, run_plots
 from safechain_ray.report.renderers import latex, markdown
 from safechain_ray.report.tables import (
     category_table,
@@ -32,6 +31,7 @@ from safechain_ray.testing import verdict
 from safechain_ray.types import Sample, Setting
 from tests.made_benchmarks import finished
 from tests.made_runs.by_samples import sample, setting
+from tests.unit.report.drawn import hovers
 
 ONE = setting(samples=1, temperature=0.0)
 MATCH: RefusalSource = ("match", "response")
@@ -126,8 +126,8 @@ def test_the_page_has_over_refusal_once_a_setting(both: RunMetrics, benign: RunM
 def test_over_refusal_has_a_plot_with_a_row_for_all_and_for_each_category(both: RunMetrics, benign: RunMetrics):
     plot = over_refusal_plot(both)
     assert plot is not None
-    titles = [each.text or "" for each in ElementTree.fromstring(plot.svg).iter("{http://www.w3.org/2000/svg}title")]
-    assert [each.split("; ")[1] for each in titles[1:]] == ["all benign prompts", "kind", "nice"]
+    for svg in (plot.wide, plot.narrow):
+        assert [hover.split("; ")[1] for hover in hovers(svg)] == ["all benign prompts", "kind", "nice"]
     assert [each.key for each in run_plots(both)] == ["safety", "over-refusal"]
     assert [each.key for each in run_plots(benign)] == ["over-refusal"]
 

@@ -1,22 +1,24 @@
-// Saving a plot: the drawing with its colours written out, as SVG, or as PNG by way of a canvas.
+// Saving a plot: the picture that shows, with its colours and fonts written out, as SVG, or as PNG by way of a canvas.
 
-const DRAWN = [
-  "fill", "stroke", "stroke-width", "stroke-linecap", "stroke-linejoin", "opacity", "fill-opacity",
-  "font-family", "font-size", "font-weight", "font-variant-numeric",
-];
+const RESOLVED = ["fill", "stroke", "stroke-width", "stroke-opacity"];
+const FONT = ["font-family", "font-size", "font-weight", "font-variant-numeric"];
 const PNG_SCALE = 2;
 const MARGIN = 16;
 
-// The plot as a file of its own with its size, in the colours that the page shows now.
+// The picture as a file of its own with its size, in the colours that the page shows now.
 function standalone(svg) {
   const copy = svg.cloneNode(true);
-  const [before, after] = [svg, copy].map((root) => [...root.querySelectorAll("*")]);
-  before.forEach((node, place) => {
+  const shapes = "path:not(defs path), use, text";
+  const [shown, copied] = [svg, copy].map((root) => [...root.querySelectorAll(shapes)]);
+  shown.forEach((node, place) => {
     const style = getComputedStyle(node);
-    for (const name of DRAWN) after[place].setAttribute(name, style.getPropertyValue(name));
-    after[place].removeAttribute("class");
-    if (node.matches(".touch")) after[place].setAttribute("stroke", "none");
+    for (const name of node.matches("text") ? [...RESOLVED, ...FONT] : RESOLVED) {
+      copied[place].setAttribute(name, style.getPropertyValue(name));
+    }
   });
+  for (const node of [copy, ...copy.querySelectorAll("[class]")]) node.removeAttribute("class");
+  for (const [place, node] of shown.entries()) if (node.matches(".touch")) copied[place].remove();
+  copy.removeAttribute("fill");
   const size = { width: svg.viewBox.baseVal.width + 2 * MARGIN, height: svg.viewBox.baseVal.height + 2 * MARGIN };
   setAll(copy, { viewBox: `${-MARGIN} ${-MARGIN} ${size.width} ${size.height}`, ...size });
   const paper = document.createElementNS("http://www.w3.org/2000/svg", "rect");
@@ -47,7 +49,7 @@ function saveAs(blob, name) {
 
 async function savePlot(button) {
   const shown = button.closest("figure");
-  const drawing = standalone(shown.querySelector("svg"));
+  const drawing = standalone([...shown.querySelectorAll("svg")].find((svg) => svg.checkVisibility()));
   const kind = button.dataset.save;
   const blob = kind === "svg" ? new Blob([drawing.source], { type: "image/svg+xml" }) : await asPng(drawing);
   saveAs(blob, `${shown.dataset.name}.${kind}`);
