@@ -63,8 +63,8 @@ def draw_curves(
     height = NARROW_HEIGHT if is_narrow else HEIGHT
     titles = [wrapped(panel.title, (width - 40) / beside / 8) for panel in panels]
     above = LINE_HEIGHT * max(map(len, titles)) + 14
-    sheet = Sheet(width, legend_height(names, width) + lines * (above + height + 46) + 6)
-    sheet.pad(w_pad=4, h_pad=6)
+    sheet = Sheet(width, legend_height(names, width) + lines * (above + height + 54) + 6)
+    sheet.pad(w_pad=5, h_pad=9)
     sheet.legend(marker_handles(len(names)), names)
     shown = _spaced(ticks, (width - 50) / beside - 40)
     grid = sheet.figure.subplots(lines, beside, squeeze=False)
@@ -96,7 +96,7 @@ def _prepare(axes: Axes, ticks: Sequence[tuple[float, str]], has_figures: bool) 
     axes.set_xticks([at for at, _ in ticks], [words for _, words in ticks])
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
     axes.set_yticks(shares, [f"{share:.0%}" if has_figures else "" for share in shares])
-    axes.axhline(0, color=SOFT, linewidth=1, zorder=1)
+    axes.axhline(0, color=SOFT, linewidth=1, zorder=1, clip_on=False)
 
 
 def _paint(sheet: Sheet, axes: Axes, points: Sequence[CurvePoint], series: int) -> None:

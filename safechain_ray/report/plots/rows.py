@@ -45,9 +45,12 @@ LABEL_COLUMNS, NARROW_COLUMNS = 40, 44
 LABELS = 300.0
 """About the width of the labels of a wide sheet in pixels."""
 
-ROW_GAP, GROUP_GAP, BELOW = 9.0, 8.0, 4.0
+ROW_GAP, GROUP_GAP, BELOW = 10.0, 8.0, 4.0
 SCREEN = 600.0
 """A panel that is higher has the ticks of its scale also above."""
+
+FILE_MARGIN = 12.0
+"""Around the panels of a file. A page has margins of its own."""
 
 STRETCH_OF_WORDS = 36.0
 """The fewest pixels that have room for `100.0`."""
@@ -81,12 +84,14 @@ def draw_rows(
     spots, height = place(rows, look, is_narrow)
     titles = [wrapped(panel.title, (width if is_narrow else (width - LABELS) / beside) / 8) for panel in panels]
     above = LINE_HEIGHT * max(map(len, titles)) + 12 + (15 if height > SCREEN else 0)
-    top = (34 if headline else 0) + legend_height(names, width)
-    sheet = Sheet(width, top + lines * (above + height + 26) + 6, for_file)
-    sheet.pad(w_pad=2, h_pad=4)
+    top = (34 if headline else 0) + legend_height(names, width) + (6 * FILE_MARGIN if for_file else 0)
+    sheet = Sheet(width, top + lines * (above + height + 30) + 6, for_file)
+    margin = FILE_MARGIN if for_file else 5
+    sheet.pad(w_pad=margin, h_pad=margin)
     grid = sheet.figure.subplots(lines, beside, squeeze=False)
     if headline:
-        sheet.write(sheet.figure.suptitle(" ", x=0, ha="left", fontsize=13), wrapped(headline, width / 8), "head")
+        text = sheet.figure.suptitle(" ", x=FILE_MARGIN / width, ha="left", fontsize=13)
+        sheet.write(text, wrapped(headline, width / 8), "head")
     if names:
         sheet.legend(
             colour_handles(_shades(look, len(names))) if look != "marks" else marker_handles(len(names)), names
@@ -128,11 +133,11 @@ def place(rows: Sequence[Row], look: Look, is_narrow: bool) -> tuple[list[Spot],
         of_label = LINE_HEIGHT * len(label)
         of_figures = step * (1 if look == "stretches" else max(map(len, row.cells)))
         if is_narrow:
-            label_y, figures_y = y, y + of_label + BELOW
+            label_y, figures_y = y, y + of_label
             y = figures_y + of_figures + ROW_GAP
         else:
             middle = y + (max(of_figures, of_label) + ROW_GAP) / 2
-            label_y, figures_y = middle - of_label / 2, middle - of_figures / 2
+            label_y, figures_y = middle - of_label / 2 + 2, middle - of_figures / 2
             y += max(of_figures, of_label) + ROW_GAP
         spots.append(Spot(row, tuple(heading), heading_y, tuple(label), label_y, figures_y + step / 2))
     return spots, y
@@ -216,17 +221,20 @@ def _paint_figures(sheet: Sheet, axes: Axes, figures: dict[int, Placed], look: L
     column = _values_width([mark.words for found in figures.values() for _, mark in found])
     texts: list[Text] = []
     for series, found in figures.items():
-        defined = [(y, mark, mark.value) for y, mark in found if mark.value is not None]
-        places = [y for y, _, _ in defined]
-        ends = [mark.low for _, mark, _ in defined], [mark.high for _, mark, _ in defined]
-        values = [value for _, _, value in defined]
+        defined = [(y, mark) for y, mark in found if mark.value is not None]
         for y, mark in found:
-            text = _text(axes, 1, y, "right", "center", column, color=SOFT if mark.value is None else INK)
-            texts.append(sheet.write(text, [mark.words], "tick" if mark.value is None else "value"))
-        shown = [text for text, (_, mark) in zip(texts[-len(found) :], found, strict=True) if mark.value is not None]
-        hovers = [mark.hover for _, mark, _ in defined]
+            if mark.value is None:
+                texts.append(sheet.write(_text(axes, 1, y, "right", "center", column), [mark.words], "tick"))
         if not defined:
             continue
+        shown = [
+            sheet.write(_text(axes, 1, y, "right", "center", column, color=INK), [mark.words], "value")
+            for y, mark in defined
+        ]
+        texts += shown
+        places, values = [y for y, _ in defined], [mark.value for _, mark in defined]
+        ends = [mark.low for _, mark in defined], [mark.high for _, mark in defined]
+        hovers = [mark.hover for _, mark in defined]
         if look == "bars":
             bars = axes.barh(places, values, height=STEPS[look] - 2, color=PALETTE[f"m{series}"])
             whiskers = axes.hlines(places, *ends, color=INK, linewidth=1.25, zorder=3)
@@ -244,28 +252,21 @@ def _paint_figures(sheet: Sheet, axes: Axes, figures: dict[int, Placed], look: L
 def _paint_stretches(sheet: Sheet, axes: Axes, figures: dict[int, Placed], width: float) -> None:
     """Stretches of a bar, each with its words where they fit into a panel of about this width."""
     for series, found in figures.items():
+        fits = [(mark.high - mark.low) * width > STRETCH_OF_WORDS for _, mark in found]
         for has_words in (True, False):
-            some = [(y, mark) for y, mark in found if ((mark.high - mark.low) * width > STRETCH_OF_WORDS) is has_words]
-            if not some:
-                continue
-            places, lefts = [y for y, _ in some], [mark.low for _, mark in some]
-            bars = axes.barh(
-                places,
-                [mark.high - mark.low for _, mark in some],
-                left=lefts,
-                height=STEPS["stretches"],
-                color=PALETTE[f"q{series}"],
-            )
+            some = [each for each, fit in zip(found, fits, strict=True) if fit is has_words]
+            places, lows = [y for y, _ in some], [mark.low for _, mark in some]
+            lengths = [mark.high - mark.low for _, mark in some]
+            bars = axes.barh(places, lengths, left=lows, height=STEPS["stretches"], color=PALETTE[f"q{series}"])
             texts = [
-                sheet.write(
-                    axes.text((mark.low + mark.high) / 2, y, " ", ha="center", va="center", fontsize=11),
-                    [mark.words],
-                    "value",
-                )
+                axes.text((mark.low + mark.high) / 2, y, " ", ha="center", va="center", fontsize=11)
                 for y, mark in some
                 if has_words
             ]
-            sheet.hover([mark.hover for _, mark in some], bars.patches, *([texts] if has_words else []))
+            for text, (_, mark) in zip(texts, some, strict=False):
+                sheet.write(text, [mark.words], "value")
+            if some:
+                sheet.hover([mark.hover for _, mark in some], bars.patches, *([texts] if has_words else []))
 
 
 def _values_width(words: Sequence[str]) -> float:

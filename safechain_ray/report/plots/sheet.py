@@ -80,7 +80,6 @@ STYLE: dict[str, Any] = {
     "legend.frameon": False,
     "legend.fontsize": 12,
     "legend.borderpad": 0,
-    "legend.borderaxespad": 0,
     "legend.columnspacing": 1.6,
     "legend.handlelength": 1.2,
     "legend.handletextpad": 0.5,
@@ -178,9 +177,11 @@ class Sheet:
         self.figure.get_layout_engine().set(**{name: size / DPI for name, size in pixels.items()}, wspace=0, hspace=0)
 
     def legend(self, handles: Sequence[Artist], names: Sequence[str]) -> None:
-        """The names of the series above all panels, in as many columns as fit."""
+        """The names of the series above all panels, or below those of a file, in as many columns as fit."""
         columns = legend_columns(names, self.width)
-        legend = self.figure.legend(handles, ["x"] * len(names), loc="outside upper left", ncols=columns)
+        place = "outside lower left" if self.for_file else "outside upper left"
+        margin = 1 if self.for_file else 0.4
+        legend = self.figure.legend(handles, ["x"] * len(names), loc=place, ncols=columns, borderaxespad=margin)
         for text, name in zip(legend.get_texts(), names, strict=True):
             self.write(text, wrapped(name, _legend_characters(self.width)), "key")
 
