@@ -7,7 +7,7 @@ import pytest
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.figure import figure
-from safechain_ray.report.plots.run import MOST_CATEGORIES, run_plots
+from safechain_ray.report.plots.run import MOST_CATEGORIES, run_plots, safety_plot
 from safechain_ray.report.plots.settings import curves, strategy_groups
 from safechain_ray.types import Setting
 from tests.made_runs.by_samples import ASKED, setting, varied
@@ -132,6 +132,6 @@ def test_of_ten_thousand_categories_the_largest_are_drawn_and_the_caption_counts
 def test_of_many_settings_the_first_rows_are_drawn_and_the_caption_counts_them():
     metrics = measured(setting())
     large = metrics.model_copy(update={"settings": metrics.settings * 100})
-    plot = run_plots(large)[0]
+    plot = safety_plot(large)
     assert len(texts(plot.wide, "label")) == 150
     assert plot.caption.endswith("The first 150 of 300 rows. The table of figures has all.")
