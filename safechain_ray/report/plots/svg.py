@@ -89,7 +89,7 @@ class _Converter:
         defs = SubElement(root, "defs")
         root.extend(self._children(drawn))
         for outline, mark in self.marks.items():
-            SubElement(defs, "path", {"id": mark, "d": outline})
+            SubElement(defs, "path", {"id": mark, "d": outline, "stroke": "var(--card)", "stroke-width": "1.25"})
         if not self.marks:
             root.remove(defs)
         return tostring(root, encoding="unicode")
@@ -118,10 +118,10 @@ class _Converter:
         for hover, *together in zip(points.hovers, *shapes, strict=True):
             group = Element("g", {"class": "point"})
             SubElement(group, "title").text = printable_lines(hover)
-            if points.with_intervals:
-                interval = together[0]
-                interval.set("class", "interval")
-                SubElement(group, "path", {"d": interval.get("d", ""), "class": "touch"})
+            if points.with_intervals:  # hundreds of equal lines are shorter with a class than with attributes
+                line = {"d": together[0].get("d", "")}
+                SubElement(group, "path", line | {"class": "touch"})
+                together[0] = Element("path", line | {"class": "interval", "stroke": together[0].get("stroke", "")})
             group.extend(together)
             yield group
 
@@ -153,7 +153,8 @@ class _Converter:
         if x == 0:  # an area, which matplotlib defines and then moves down by the height of the figure
             return Element("path", {"d": _outline(outline, y)} | attributes)
         mark = self.marks.setdefault(_outline(outline), f"{self.prefix}{len(self.marks)}")
-        return Element("use", {"href": f"#{mark}", "x": _rounded(x), "y": _rounded(y)} | attributes)
+        place = {"href": f"#{mark}", "x": _rounded(x), "y": _rounded(y)}
+        return Element("use", place | {"fill": attributes["fill"]})
 
 
 def _attributes(style: str) -> Iterator[tuple[str, str]]:

@@ -1,23 +1,23 @@
 // Saving a plot: the picture that shows, with its colours and fonts written out, as SVG, or as PNG by way of a canvas.
 
-const RESOLVED = ["fill", "stroke", "stroke-width", "stroke-opacity"];
+const LINES = ["stroke", "stroke-width", "stroke-opacity", "stroke-linecap"];
 const FONT = ["font-family", "font-size", "font-weight", "font-variant-numeric"];
+// A mark has the fill of its `use`, and the outline of the shape that it refers to.
+const RESOLVED = { "defs path": LINES, use: ["fill"], text: ["fill", ...FONT], path: ["fill", ...LINES] };
 const PNG_SCALE = 2;
 const MARGIN = 16;
 
 // The picture as a file of its own with its size, in the colours that the page shows now.
 function standalone(svg) {
   const copy = svg.cloneNode(true);
-  const shapes = "path:not(defs path), use, text";
-  const [shown, copied] = [svg, copy].map((root) => [...root.querySelectorAll(shapes)]);
+  const [shown, copied] = [svg, copy].map((root) => [...root.querySelectorAll("path, use, text")]);
   shown.forEach((node, place) => {
     const style = getComputedStyle(node);
-    for (const name of node.matches("text") ? [...RESOLVED, ...FONT] : RESOLVED) {
-      copied[place].setAttribute(name, style.getPropertyValue(name));
-    }
+    const names = RESOLVED[Object.keys(RESOLVED).find((kind) => node.matches(kind))];
+    for (const name of names) copied[place].setAttribute(name, style.getPropertyValue(name));
   });
+  for (const node of copy.querySelectorAll(".touch")) node.remove();
   for (const node of [copy, ...copy.querySelectorAll("[class]")]) node.removeAttribute("class");
-  for (const [place, node] of shown.entries()) if (node.matches(".touch")) copied[place].remove();
   copy.removeAttribute("fill");
   const size = { width: svg.viewBox.baseVal.width + 2 * MARGIN, height: svg.viewBox.baseVal.height + 2 * MARGIN };
   setAll(copy, { viewBox: `${-MARGIN} ${-MARGIN} ${size.width} ${size.height}`, ...size });
