@@ -63,8 +63,7 @@ def draw_curves(
     height = NARROW_HEIGHT if is_narrow else HEIGHT
     titles = [wrapped(panel.title, (width - 40) / beside / 8) for panel in panels]
     above = LINE_HEIGHT * max(map(len, titles)) + 14
-    sheet = Sheet(width, legend_height(names, width) + lines * (above + height + 54) + 6)
-    sheet.pad(w_pad=5, h_pad=9)
+    sheet = Sheet(width, legend_height(names, width) + lines * (above + height + 54) + 6, pads=(5.0, 9.0))
     sheet.legend(marker_handles(len(names)), names)
     shown = _spaced(ticks, (width - 50) / beside - 40)
     grid = sheet.figure.subplots(lines, beside, squeeze=False)

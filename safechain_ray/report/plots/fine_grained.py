@@ -52,7 +52,7 @@ def analysis_plots(analysis: FineGrained) -> list[Plot]:
     return [*([thought_answer_plot(rows)] if rows else []), *([sample_count_plot(curves)] if curves else [])]
 
 
-def thought_answer_plot(rows: Sequence[Row]) -> Plot:
+def thought_answer_plot(rows: list[Row]) -> Plot:
     """A bar for each setting and judge: its samples by the verdicts on thought and answer."""
     rows, rest = first_rows(rows, MOST_ROWS, "rows", "The tables have all.")
     return draw_plot(

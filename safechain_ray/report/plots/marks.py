@@ -1,6 +1,5 @@
 """What plots of rows show: figures with their intervals, in cells of labelled rows, on a scale for each panel."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from safechain_ray.metrics.intervals import Estimate
@@ -81,7 +80,7 @@ def hover_text(metric: Estimate, *names: str) -> str:
     return f"{where}: {percent(metric.value)}%{ends}, {metric.n:,} prompts"
 
 
-def first_rows(rows: Sequence[Row], limit: int, what: str, all_of_them: str) -> tuple[Sequence[Row], str]:
+def first_rows(rows: list[Row], limit: int, what: str, all_of_them: str) -> tuple[list[Row], str]:
     """At most `limit` rows, and a sentence on the rest; the sentence is empty without a rest.
 
     Example:

@@ -85,9 +85,8 @@ def draw_rows(
     titles = [wrapped(panel.title, (width if is_narrow else (width - LABELS) / beside) / 8) for panel in panels]
     above = LINE_HEIGHT * max(map(len, titles)) + 12 + (15 if height > SCREEN else 0)
     top = (34 if headline else 0) + legend_height(names, width) + (6 * FILE_MARGIN if for_file else 0)
-    sheet = Sheet(width, top + lines * (above + height + 30) + 6, for_file)
-    margin = FILE_MARGIN if for_file else 5
-    sheet.pad(w_pad=margin, h_pad=margin)
+    pad = FILE_MARGIN if for_file else 5.0
+    sheet = Sheet(width, top + lines * (above + height + 30) + 6, for_file, (pad, pad))
     grid = sheet.figure.subplots(lines, beside, squeeze=False)
     if headline:
         text = sheet.figure.suptitle(" ", x=FILE_MARGIN / width, ha="left", fontsize=13)
@@ -193,12 +192,11 @@ def _label(sheet: Sheet, axes: Axes, spots: Sequence[Spot], is_narrow: bool) -> 
             texts.append(sheet.write(text, spot.heading, "group"))
         text = _text(axes, 0, spot.label_y, "left", "top", indent, fontsize=12)
         texts.append(sheet.write(text, spot.label, "label"))
-    width = 0.0 if is_narrow else sheet.lay_out_widest(texts) + indent + 12
+    width = sheet.lay_out_widest(texts) + indent + 12
     for text in texts:
-        text.xyann = (text.xyann[0] - width, 0)
-    if is_narrow:
-        for text in texts:
-            text.set_in_layout(False)
+        text.set_in_layout(text is texts[0] and not is_narrow)  # the first text starts at the left end of the column
+        if not is_narrow:
+            text.xyann = (text.xyann[0] - width, 0)
 
 
 def _note(sheet: Sheet, axes: Axes, spots: Sequence[Spot], is_narrow: bool) -> None:
@@ -232,7 +230,7 @@ def _paint_figures(sheet: Sheet, axes: Axes, figures: dict[int, Placed], look: L
             for y, mark in defined
         ]
         texts += shown
-        places, values = [y for y, _ in defined], [mark.value for _, mark in defined]
+        places, values = [y for y, _ in defined], [mark.value for _, mark in defined if mark.value is not None]
         ends = [mark.low for _, mark in defined], [mark.high for _, mark in defined]
         hovers = [mark.hover for _, mark in defined]
         if look == "bars":

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from safechain_ray.report.document import printable
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
+
+AnyText = TypeVar("AnyText", bound="Text")
 
 WIDE, NARROW = 1040, 360
 """Widths in CSS pixels. The narrow one fits a phone; its panels are stacked."""
@@ -126,6 +128,8 @@ class Points:
 class Sheet:
     """A figure under construction, `width` by `height` pixels; build it and use it within `plot_style()`.
 
+    `pads` are the spaces beside and above each panel.
+
     In a page the texts of a run do not pass through matplotlib: it lays out Latin letters of the same width, which are
     replaced in the SVG. A browser has fonts for all languages, and matplotlib one. `for_file` is of a figure that
     matplotlib saves itself, with the texts as they are.
@@ -134,6 +138,7 @@ class Sheet:
     width: float
     height: float
     for_file: bool = False
+    pads: tuple[float, float] = (5.0, 5.0)
     words: dict[str, Words] = field(default_factory=dict)
     points: list[Points] = field(default_factory=list)
     figure: Figure = field(init=False)
@@ -143,12 +148,15 @@ class Sheet:
     def __post_init__(self) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI, layout="constrained")
+        across, down = (pad / DPI for pad in self.pads)
+        layout = ConstrainedLayoutEngine(w_pad=across, h_pad=down, wspace=0, hspace=0)
+        self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI, layout=layout)
         self._renderer = FigureCanvasAgg(self.figure).get_renderer()
         self.figure.patch.set_gid("paper")
 
-    def write(self, text: Text, lines: Sequence[str], kind: str) -> Text:
+    def write(self, text: AnyText, lines: Sequence[str], kind: str) -> AnyText:
         """Give `text` its lines. Only a text that is aligned left may have several."""
         self.words[self._tag(text)] = Words(kind, tuple(lines))
         text.set_text("\n".join(lines if self.for_file else map(_stand_in, lines)))
@@ -171,10 +179,6 @@ class Sheet:
         if texts:
             texts[widths.index(max(widths))].set_in_layout(True)
         return max(widths, default=0.0)
-
-    def pad(self, **pixels: float) -> None:
-        """Set the spaces of the layout: `w_pad`, `h_pad`."""
-        self.figure.get_layout_engine().set(**{name: size / DPI for name, size in pixels.items()}, wspace=0, hspace=0)
 
     def legend(self, handles: Sequence[Artist], names: Sequence[str]) -> None:
         """The names of the series above all panels, or below those of a file, in as many columns as fit."""
