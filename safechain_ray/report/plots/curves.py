@@ -94,6 +94,7 @@ def _prepare(axes: Axes, ticks: Sequence[tuple[float, str]], has_figures: bool) 
     axes.set_ylim(0, 1)
     axes.set_xticks([at for at, _ in ticks], [words for _, words in ticks])
     shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    axes.tick_params(axis="x", pad=7)  # below a mark at 0%
     axes.set_yticks(shares, [f"{share:.0%}" if has_figures else "" for share in shares])
     axes.axhline(0, color=SOFT, linewidth=1, zorder=1, clip_on=False)
 

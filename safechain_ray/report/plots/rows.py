@@ -39,11 +39,11 @@ STEPS: dict[Look, float] = {"marks": 14.0, "bars": 15.0, "stretches": 24.0}
 """Height in pixels of a line of figures. All stretches of a row are in one line."""
 
 PANELS_A_LINE = 3
-LABEL_COLUMNS, NARROW_COLUMNS = 40, 44
+LABEL_COLUMNS, ONE_PANEL_COLUMNS, NARROW_COLUMNS = 40, 56, 44
 """Characters of a line of a label; headings are bold, and have 4 less."""
 
 LABELS = 300.0
-"""About the width of the labels of a wide sheet in pixels."""
+"""About the width of the labels beside several panels in pixels."""
 
 ROW_GAP, GROUP_GAP, BELOW = 10.0, 8.0, 4.0
 SCREEN = 600.0
@@ -81,12 +81,13 @@ def draw_rows(
     is_narrow = width < WIDE
     beside = 1 if is_narrow else min(PANELS_A_LINE, len(panels))
     lines = -(-len(panels) // beside)
-    spots, height = place(rows, look, is_narrow)
+    spots, height = place(rows, look, is_narrow, ONE_PANEL_COLUMNS if len(panels) == 1 else LABEL_COLUMNS)
     titles = [wrapped(panel.title, (width if is_narrow else (width - LABELS) / beside) / 8) for panel in panels]
-    above = LINE_HEIGHT * max(map(len, titles)) + 12 + (15 if height > SCREEN else 0)
+    above = max(_above(panel, lines) for panel, lines in zip(panels, titles, strict=True))
+    above += 15 if height > SCREEN else 0
     top = (34 if headline else 0) + legend_height(names, width) + (6 * FILE_MARGIN if for_file else 0)
-    pad = FILE_MARGIN if for_file else 5.0
-    sheet = Sheet(width, top + lines * (above + height + 30) + 6, for_file, (pad, pad))
+    pad = FILE_MARGIN if for_file else 6.0
+    sheet = Sheet(width, top + lines * (above + height + 28) + 4, for_file, (pad, pad))
     grid = sheet.figure.subplots(lines, beside, squeeze=False)
     if headline:
         text = sheet.figure.suptitle(" ", x=FILE_MARGIN / width, ha="left", fontsize=13)
@@ -113,10 +114,10 @@ def draw_rows(
     return sheet
 
 
-def place(rows: Sequence[Row], look: Look, is_narrow: bool) -> tuple[list[Spot], float]:
+def place(rows: Sequence[Row], look: Look, is_narrow: bool, wide_columns: int) -> tuple[list[Spot], float]:
     """The places of the rows, and the height of all of them in pixels."""
     step = STEPS[look]
-    columns = NARROW_COLUMNS if is_narrow else LABEL_COLUMNS
+    columns = NARROW_COLUMNS if is_narrow else wide_columns
     spots: list[Spot] = []
     y, group = 0.0, ""
     for row in rows:
@@ -154,6 +155,11 @@ def _by_series(spots: Sequence[Spot], number: int, look: Look) -> dict[int, Plac
             if mark is not None:
                 found[mark.series].append((spot.figure_y + line * step, mark))
     return found
+
+
+def _above(panel: Panel, title: Sequence[str]) -> float:
+    """The room for a panel's title and the names of its directions in pixels."""
+    return (LINE_HEIGHT * len(title) + 12 if panel.title else 2) + (15 if panel.scale.ends else 0)
 
 
 def _shades(look: Look, count: int) -> list[str]:

@@ -151,7 +151,7 @@ class Sheet:
         from matplotlib.layout_engine import ConstrainedLayoutEngine
 
         across, down = (pad / DPI for pad in self.pads)
-        layout = ConstrainedLayoutEngine(w_pad=across, h_pad=down, wspace=0, hspace=0)
+        layout = ConstrainedLayoutEngine(w_pad=across, h_pad=down, wspace=0.05, hspace=0)
         self.figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI, layout=layout)
         self._renderer = FigureCanvasAgg(self.figure).get_renderer()
         self.figure.patch.set_gid("paper")
@@ -160,7 +160,7 @@ class Sheet:
         """Give `text` its lines. Only a text that is aligned left may have several."""
         self.words[self._tag(text)] = Words(kind, tuple(lines))
         text.set_text("\n".join(lines if self.for_file else map(_stand_in, lines)))
-        text.set_linespacing(1.05)
+        text.set_linespacing(1.25)
         return text
 
     def hover(self, hovers: Sequence[str], *parts: Sequence[Artist], with_intervals: bool = False) -> None:
@@ -231,7 +231,7 @@ def legend_height(names: Sequence[str], width: float) -> float:
         return 0.0
     rows = -(-len(names) // legend_columns(names, width))
     lines = max(len(wrapped(name, _legend_characters(width))) for name in names)
-    return rows * (LINE_HEIGHT * lines + 4) + 8
+    return rows * (LINE_HEIGHT * lines + 4) + 10
 
 
 def wrapped(words: str, columns: float) -> list[str]:

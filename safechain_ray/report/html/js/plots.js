@@ -3,7 +3,12 @@
 const LINES = ["stroke", "stroke-width", "stroke-opacity", "stroke-linecap"];
 const FONT = ["font-family", "font-size", "font-weight", "font-variant-numeric"];
 // A mark has the fill of its `use`, and the outline of the shape that it refers to.
-const RESOLVED = { "defs path": LINES, use: ["fill"], text: ["fill", ...FONT], path: ["fill", ...LINES] };
+const RESOLVED = {
+  "defs path": LINES,
+  use: ["fill"],
+  text: ["fill", "paint-order", "stroke", "stroke-width", ...FONT],
+  path: ["fill", ...LINES],
+};
 const PNG_SCALE = 2;
 const MARGIN = 16;
 
