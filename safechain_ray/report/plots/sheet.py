@@ -98,7 +98,7 @@ STYLE: dict[str, Any] = {
 
 
 def plot_style() -> AbstractContextManager[None]:
-    """The style of every plot on top of matplotlib's own defaults, whatever the user has set; restored at its end."""
+    """The style of every plot on top of matplotlib's own defaults. The user's settings are restored at its end."""
     import matplotlib.style
 
     return matplotlib.style.context(["default", STYLE])
