@@ -6,9 +6,10 @@ is imported when the first plot is drawn: the import takes half a second, which 
 
 from __future__ import annotations
 
+import logging
 import unicodedata
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -97,11 +98,22 @@ STYLE: dict[str, Any] = {
 }
 
 
-def plot_style() -> AbstractContextManager[None]:
-    """The style of every plot on top of matplotlib's own defaults. The user's settings are restored at its end."""
-    import matplotlib.style
+@contextmanager
+def plot_style() -> Iterator[None]:
+    """The style of every plot on top of matplotlib's own defaults. The user's settings are restored at its end.
 
-    return matplotlib.style.context(["default", STYLE])
+    matplotlib's remarks on its font cache and on a home folder without write access are not shown.
+    """
+    logger = logging.getLogger("matplotlib")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        import matplotlib.style
+
+        with matplotlib.style.context(["default", STYLE]):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,30 +1,23 @@
 """The SVG of plots: one file's worth of safe markup in the colours of the page, with texts of any language whole."""
 
+import os
 import re
 import subprocess
 import sys
 import warnings
-from functools import partial
 from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
 
 from safechain_ray.report.html.elements import read_asset
-from safechain_ray.report.plots.marks import Mark, Panel, Row
-from safechain_ray.report.plots.rows import NARROW_COLUMNS, ONE_PANEL_COLUMNS, draw_rows
+from safechain_ray.report.plots.rows import NARROW_COLUMNS, ONE_PANEL_COLUMNS
 from safechain_ray.report.plots.sheet import PALETTE
-from safechain_ray.report.plots.svg import Plot, draw_plot
 from tests.unit.report.drawn import SVG, hovers, points, texts
+from tests.unit.report.made_plot import plot
 
 HOSTILE = "</title></svg><script>alert(1)</script> $x^2$ \x1b[31m& 'a\" ]]>"
 CHINESE = "有害内容分类与安全评估的一个很长的类别名称需要换行显示而不能被截断"
-
-
-def plot(label: str = "guard", hover: str = "", key: str = "key") -> Plot:
-    marks = (Mark(hover or label, "50.0", 0.5, 0.4, 0.6), Mark(hover or label, "70.0", 0.7, 0.6, 0.8, series=1))
-    build = partial(draw_rows, rows=[Row(label, (marks,), group=label)], panels=[Panel(label)], names=[label, label])
-    return draw_plot(key, "title", "caption", label, build)
 
 
 def test_nothing_needs_a_style_attribute_or_another_file():
@@ -120,9 +113,11 @@ def test_the_settings_of_the_user_neither_matter_nor_change():
         assert {key: mpl.rcParams[key] for key in mine} == mine
 
 
-def test_plots_need_no_pyplot_and_commands_without_plots_no_matplotlib():
+def test_plots_need_neither_pyplot_nor_a_home_and_commands_without_plots_no_matplotlib():
     code = (
         "import sys, safechain_ray.report.html.write; assert 'matplotlib' not in sys.modules;"
-        "from tests.unit.report.test_plot_svg import plot; plot(); assert 'matplotlib.pyplot' not in sys.modules"
+        "from tests.unit.report.made_plot import plot; plot(); assert 'matplotlib.pyplot' not in sys.modules"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    homeless = os.environ | {"MPLCONFIGDIR": "/proc/nothing"}
+    done = subprocess.run([sys.executable, "-c", code], check=False, env=homeless, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
