@@ -145,6 +145,20 @@ def compare_strategies(uri: str, strategy: str, stand_ins: StandIns | None = Non
     ).corrected()
 
 
+def compare_own_strategies(uri: str) -> Comparison | None:
+    """The strategies of one run against `default`, or against its first one; None where there is nothing to compare.
+
+    Raises InputError for a folder without a finished run.
+    """
+    (run,) = _open_runs([uri])
+    labels = list(dict.fromkeys(setting.strategy.label for setting in run.run_manifest.settings))
+    baseline = "default" if "default" in labels else labels[0]
+    if not pair_strategies(run.run_manifest.settings, baseline).pairs or not run.asked:
+        return None
+    compared = compare_strategies(uri, baseline)
+    return compared if compared.pairs else None
+
+
 def _open_runs(uris: Sequence[str]) -> list[FinishedRun]:
     folders = [RunFolder(open_folder(uri)) for uri in uris]
     paths = [(each.folder.filesystem, each.folder.path.rstrip("/")) for each in folders]

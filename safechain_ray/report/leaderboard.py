@@ -3,7 +3,7 @@
 A ranking table has models by settings for one judge, safest model first. Only the HTML report shows them; a terminal
 has no width for a column per setting."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,17 @@ from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.metrics.published import BesideOurs, StandIns, beside
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
-from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, figure_columns, text_column
+from safechain_ray.report.document import (
+    Cell,
+    Column,
+    Document,
+    Row,
+    Table,
+    cell,
+    figure_cell,
+    figure_columns,
+    text_column,
+)
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
@@ -124,7 +134,7 @@ def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
     rows = tuple(
         (
             cell(model.model),
-            cell(_status_label(model), is_warning=True, style="red" if status == "failed" else ""),
+            cell(status_label(model), is_warning=True, style="red" if status == "failed" else ""),
             count_cell(model.attempts),
             cell(model.error or ""),
         )
@@ -138,7 +148,8 @@ def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
     return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
 
 
-def _status_label(model: SweptModel) -> str:
+def status_label(model: SweptModel) -> str:
+    """The status of a model. One that the latest command left out is skipped."""
     return "skipped" if model.left_out and model.status == "queued" else model.status
 
 
@@ -302,33 +313,53 @@ def rankings(runs: Sequence[SweepRun]) -> list[Ranking]:
 
 
 def ranking_table(ranking: Ranking) -> Table:
-    """One row a model with a link to its report, one column a setting."""
+    """One row a model with a link to its report: a column a setting, then its over-refusal where there are figures."""
+    settings = [setting for ranked in ranking.runs for setting in ranked.run.metrics.settings]
+    common = common_sampling(settings)
+    refusals = _settings_with_refusals(settings, common)
     rows = (
-        (_name_cell(ranked.run), *(_safety_cell(ranked.by_setting.get(name)) for name in ranking.settings))
+        (
+            _name_cell(ranked.run),
+            *(_safety_cell(ranked.by_setting.get(name)) for name in ranking.settings),
+            *_refusal_cells(ranked.run, refusals, common),
+        )
         for ranked in ranking.runs
     )
-    return Table(ranking.judge, (text_column("Model"), *figure_columns(*ranking.settings)), (tuple(rows),))
+    columns = (
+        text_column("Model"),
+        *figure_columns(*ranking.settings),
+        *(Column((OVER_REFUSAL, name)) for name in refusals),
+    )
+    return Table(ranking.judge, columns, (tuple(rows),), over_refusal_legend(settings) or "")
 
 
 def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
-    """One table of all models by the settings with benign prompts; none without such a setting."""
-    settings = [setting for run in runs for setting in run.metrics.settings]
+    """A table of the models that have only benign prompts, and so are in no ranking; none where there is no such model.
+
+    Rankings show the over-refusal of all others.
+    """
+    benign = [run for run in runs if not any(setting.harmful_prompts for setting in run.metrics.settings)]
+    settings = [setting for run in benign for setting in run.metrics.settings]
     common = common_sampling(settings)
-    names = dict.fromkeys(setting_label(each, common) for each in settings if each.over_refusal is not None)
+    names = _settings_with_refusals(settings, common)
     if not names:
         return ()
-    rows = []
-    for run in runs:
-        found = {setting_label(setting, common): setting.over_refusal for setting in run.metrics.settings}
-        figures = [found.get(name) for name in names]
-        rows.append(
-            (
-                _name_cell(run),
-                *(cell(NO_FIGURE) if each is None else estimate_cell(each.refused) for each in figures),
-            )
-        )
+    rows = tuple((_name_cell(run), *_refusal_cells(run, names, common)) for run in benign)
     columns = (text_column("Model"), *figure_columns(*names))
-    return (Table(OVER_REFUSAL, columns, (tuple(rows),), over_refusal_legend(settings)),)
+    return (Table(OVER_REFUSAL, columns, (rows,), over_refusal_legend(settings)),)
+
+
+def _settings_with_refusals(settings: Sequence[SettingMetrics], common: Container[str]) -> list[str]:
+    """The labels of the settings with benign prompts, each once."""
+    return list(dict.fromkeys(setting_label(each, common) for each in settings if each.over_refusal is not None))
+
+
+def _refusal_cells(run: SweepRun, names: Sequence[str], common: Container[str]) -> Iterator[Cell]:
+    """The over-refusal of a run in the settings with these labels."""
+    found = {setting_label(setting, common): setting.over_refusal for setting in run.metrics.settings}
+    for name in names:
+        refusals = found.get(name)
+        yield cell(NO_FIGURE) if refusals is None else estimate_cell(refusals.refused)
 
 
 def _ranking(judge: str, runs: Sequence[RankedRun]) -> Ranking:

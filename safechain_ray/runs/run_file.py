@@ -9,9 +9,10 @@ Guarantees:
 """
 
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from typing import Any, Literal, Self
 
-from pydantic import Field, JsonValue, StrictInt, StrictStr, model_validator
+from pydantic import Field, JsonValue, StrictInt, StrictStr, TypeAdapter, ValidationError, model_validator
 
 from safechain_ray.catalog.entries import Family
 from safechain_ray.storage import Folder, InsideName, read_record
@@ -135,6 +136,17 @@ class ProgressRecord(Stored):
         return (self.total - self.done) / self.rows_per_second
 
 
+class PlannedPool(Stored):
+    """A pool of an attempt's plan. Earlier versions did not note the GPUs of a replica."""
+
+    device: StrictStr
+    replicas: Count
+    gpus: Count | None = None
+
+
+_STAGES = TypeAdapter(tuple[tuple[PlannedPool, ...], ...])
+
+
 class StoredAttempt(Stored):
     """One attempt at a run. `command` names a command that works on a finished run."""
 
@@ -153,6 +165,23 @@ class StoredAttempt(Stored):
     def progress(self) -> ProgressRecord | None:
         """The last progress noted; None before the first note, and where another version noted it otherwise."""
         return self.live if isinstance(self.live, ProgressRecord) else None
+
+    @property
+    def gpus(self) -> int:
+        """The GPUs of the plan, in the stage with most of them; 0 where another version noted the plan otherwise."""
+        try:
+            stages = _STAGES.validate_python(self.stages or ())
+        except ValidationError:
+            return 0
+        on_gpus = ([pool for pool in stage if pool.device == "cuda"] for stage in stages)
+        return max((sum(pool.replicas * (pool.gpus or 1) for pool in stage) for stage in on_gpus), default=0)
+
+    @property
+    def last_moment(self) -> datetime:
+        """Its end; of an attempt that was cut off, the last moment that it noted."""
+        if self.ended is not None or self.progress is None:
+            return self.ended or self.started
+        return self.started + timedelta(seconds=self.progress.seconds)
 
     @property
     def microdollars(self) -> list[int]:

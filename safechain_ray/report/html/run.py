@@ -11,11 +11,13 @@ from typing import Literal
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
+from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside, published_passes
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.benchmark_tables import benchmark_document
 from safechain_ray.report.benchmark_tables import published_notes as published_benchmark_notes
 from safechain_ray.report.benchmark_tables import published_table as published_benchmark_table
+from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.document import printable
 from safechain_ray.report.html.analysis import fine_grained_section
 from safechain_ray.report.html.elements import (
@@ -33,6 +35,7 @@ from safechain_ray.report.html.elements import (
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
+from safechain_ray.report.plots.comparison import difference_plot, safety_lines
 from safechain_ray.report.plots.run import run_plots
 from safechain_ray.report.published import published_notes, published_table
 from safechain_ray.report.tables import is_judged, notes, outcomes_table, safety_table, user_metrics_tables
@@ -153,10 +156,12 @@ def run_page(
     samples: PackedSamples,
     analysis: FineGrained | None = None,
     stand_ins: StandIns = NO_STAND_INS,
+    strategies: Comparison | None = None,
 ) -> str:
     """The whole report of one run. `run` is the content of its run.json, `analysis` that of its analysis.json.
 
-    Published figures are shown beside the run's where there are some, of its own model or of those in `stand_ins`.
+    `strategies` are the differences between the strategies of the run. Published figures are shown beside the run's
+    where there are some, of its own model or of those in `stand_ins`.
     """
     published = published_section(metrics, stand_ins)
     safety = [safety_table(metrics)] if is_judged(metrics) else []
@@ -166,6 +171,7 @@ def run_page(
         Section("figures", "Figures", join(map(html_table, tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         *([Section("plots", "Plots", join(map(figure, run_plots(metrics))))] if is_judged(metrics) else []),
+        *([] if strategies is None else [Section("strategies", "Strategies compared", _strategies(strategies))]),
         *([] if analysis is None else [Section("analysis", "Fine-grained", fine_grained_section(analysis, metrics))]),
         Section("run", "The run", run_facts(run)),
         Section("samples", "Samples", _browser(samples)),
@@ -205,6 +211,18 @@ def published_section(metrics: RunMetrics, stand_ins: StandIns) -> Markup | None
         return None
     table = published_table(metrics, found, figures)
     return join(html_table(table), html_notes(published_notes(metrics, found, figures, stand_ins)))
+
+
+def _strategies(comparison: Comparison) -> Markup:
+    """What each strategy changes, prompt by prompt: a plot, then the table with its tests."""
+    lines = [line for _, line in safety_lines(comparison)]
+    document = comparison_document(comparison)
+    title = f"Strategies against {printable(comparison.baseline)}"
+    return join(
+        figure(difference_plot("strategy-differences", title, lines)) if lines else None,
+        *map(html_table, document.tables),
+        html_notes(document.notes),
+    )
 
 
 def know_first(metrics: RunMetrics) -> Markup:

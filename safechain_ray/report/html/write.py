@@ -1,17 +1,24 @@
 """Writes the page of a run, a benchmark run, a sweep or a comparison: into its folder, or to a given path or URI."""
 
+from collections.abc import Iterable
+from contextlib import suppress
+
 from safechain_ray.analysis.fine_grained import FineGrained
+from safechain_ray.commands.compare import compare_own_strategies
 from safechain_ray.commands.compare_models import ComparedModels
 from safechain_ray.commands.fine_grained import ANALYSIS_FILE
 from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.commands.sweep.sweep import read_sweep
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.html.comparison import comparison_page, sweep_page
+from safechain_ray.report.html.comparison import comparison_page
 from safechain_ray.report.html.run import benchmark_page, run_page
 from safechain_ray.report.html.samples import pack_samples
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import SweepRun
+from safechain_ray.report.sweep_overview import Effort, effort
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import Folder, read_record, redact, write_uri
@@ -34,7 +41,9 @@ def write_report(
     if record is None:
         raise InputError(f"{folder} has no run.json beside its metrics.json. Fix: copy the whole folder of the run.")
     samples = pack_samples(run, metrics, with_text)
-    return _write(run_page(metrics, record, samples, _read_analysis(folder, metrics), stand_ins), folder, target)
+    strategies = compare_own_strategies(folder.uri) if len(metrics.settings) > 1 else None
+    page = run_page(metrics, record, samples, _read_analysis(folder, metrics), stand_ins, strategies)
+    return _write(page, folder, target)
 
 
 def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
@@ -57,7 +66,7 @@ def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: Sta
     """
     results = read_sweep(folder.uri)
     runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in results.metrics.items()]
-    return _write(sweep_page(runs, stand_ins, results.models), folder, target)
+    return _write(sweep_page(runs, stand_ins, results.models, _efforts(folder, results.models)), folder, target)
 
 
 def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns | None) -> str:
@@ -72,6 +81,17 @@ def _write(page: str, folder: Folder, target: str | None) -> str:
         return redact(target)
     folder.write_bytes(REPORT, page.encode())
     return f"{folder}/{REPORT}"
+
+
+def _efforts(folder: Folder, models: Iterable[SweptModel]) -> dict[str, Effort]:
+    """The time and cost of the models' runs. A run that can't be read has none: the sweep says why it failed."""
+    found = {}
+    for model in models:
+        with suppress(InputError):
+            run = RunFolder(folder / model.folder).read_run()
+            if run is not None and (each := effort(run)) is not None:
+                found[model.model] = each
+    return found
 
 
 def _read_analysis(folder: Folder, metrics: RunMetrics) -> FineGrained | None:

@@ -1,12 +1,13 @@
 """The plots of several models: differences from a baseline, and the models of a sweep as one judge ranks them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from safechain_ray.metrics.comparison import Comparison
 from safechain_ray.metrics.safety import PairedMeans
 from safechain_ray.report.document import printable
-from safechain_ray.report.labels import percent, points
+from safechain_ray.report.labels import METRIC_LABELS, common_sampling, percent, points, setting_label
 from safechain_ray.report.leaderboard import Ranking
 from safechain_ray.report.plots.marks import Mark, Panel, Row, Scale, first_rows, share_mark
 from safechain_ray.report.plots.rows import draw_rows
@@ -17,6 +18,10 @@ LIMITS = (0.1, 0.25, 0.5, 1.0)
 """Possible ends of the scale on both sides; the plot takes the first one that is enough."""
 
 
+SAFETY, BENCHMARKS = 0, 1
+"""The series of plots: a colour and a mark for each kind of figure."""
+
+
 @dataclass(frozen=True, slots=True)
 class DifferenceLine:
     """One line of the plot: a figure of both models, in its group. A `series` has a colour and a mark."""
@@ -25,6 +30,16 @@ class DifferenceLine:
     label: str
     series: int
     difference: PairedMeans
+
+
+def safety_lines(comparison: Comparison) -> Iterator[tuple[str, DifferenceLine]]:
+    """The lines of each pair of settings, with the run that is compared with the baseline."""
+    common = common_sampling([setting for pair in comparison.pairs for setting in (pair.first, pair.second)])
+    for pair in comparison.pairs:
+        for judge in pair.judges:
+            group = f"{setting_label(pair.second, common)}; {printable(judge.judge)}, {judge.part}"
+            for each in judge.differences:
+                yield pair.run, DifferenceLine(group, METRIC_LABELS[each.metric], SAFETY, each)
 
 
 def difference_plot(key: str, title: str, lines: Sequence[DifferenceLine]) -> Plot:

@@ -3,8 +3,8 @@
 from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.html.comparison import sweep_page
 from safechain_ray.report.html.run import published_section
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import SweepRun
 from safechain_ray.types import Setting, StrategySpec
 

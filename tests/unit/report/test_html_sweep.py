@@ -4,7 +4,7 @@ import re
 
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
-from safechain_ray.report.html.comparison import sweep_page
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import SweepRun, rankings
 from safechain_ray.report.plots.comparison import ranking_plot
 from safechain_ray.testing import verdict

@@ -11,7 +11,7 @@ from safechain_ray.metrics.counts import merge
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.document import Column, Document, Table, cell
-from safechain_ray.report.html.comparison import sweep_page
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import leaderboard, leaderboard_beside, leaderboard_table
 from safechain_ray.report.renderers import print_document
 from safechain_ray.types import Sampling, Setting

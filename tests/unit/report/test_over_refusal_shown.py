@@ -13,9 +13,16 @@ from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.safety import BenignPrompts, PromptKinds, RefusalSource
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.compared_models import models_table
-from safechain_ray.report.html.comparison import sweep_page
 from safechain_ray.report.html.elements import html_table
-from safechain_ray.report.leaderboard import SweepRun, leaderboard, leaderboard_table, rankings
+from safechain_ray.report.html.sweep import sweep_page
+from safechain_ray.report.leaderboard import (
+    SweepRun,
+    leaderboard,
+    leaderboard_table,
+    over_refusal_tables,
+    ranking_table,
+    rankings,
+)
 from safechain_ray.report.plots.run import over_refusal_plot, run_plots
 from safechain_ray.report.renderers import latex, markdown
 from safechain_ray.report.tables import (
@@ -143,8 +150,14 @@ def test_a_sweeps_leaderboard_has_both_in_its_table_its_files_and_its_page(both:
     assert leaderboard_table([benign]).schema.field("safe_at_1_value").type == pa.float64()
     runs = [SweepRun(both, "a/report.html"), SweepRun(benign, "b/report.html")]
     assert [len(ranking.runs) for ranking in rankings(runs)] == [1, 1]
-    page = sweep_page(runs)
-    assert "<caption>Over-refusal</caption>" in page
+    (ranking, _) = rankings(runs)
+    table = ranking_table(ranking)
+    assert [column.heading[0] for column in table.columns[-1:]] == ["Over-refusal"]
+    assert [row[-1].lines[0] for row in table.groups[0]] == ["25.0"]
+    (of_benign,) = over_refusal_tables(runs)
+    assert [row[0].link for row in of_benign.groups[0]] == ["b/report.html"]
+    assert over_refusal_tables(runs[:1]) == ()
+    assert "<caption>Over-refusal</caption>" in sweep_page(runs)
 
 
 def test_models_side_by_side_show_over_refusal_too(both: RunMetrics, tmp_path: Path):
