@@ -60,6 +60,9 @@ def test_no_two_commands_of_the_pages_write_to_one_folder():
                     "H100",
                     "--ray-address",
                     "auto",
+                    "--only",
+                    "R1-70B",
+                    "QwQ",
                 }
                 rest = sorted({*words[:place], *words[place + 2 :]} - same)
                 runs.setdefault(words[place + 1], set()).add(tuple(rest))
