@@ -16,6 +16,7 @@ from safechain_ray.metrics.published import BesideOurs, StandIns, beside
 from safechain_ray.metrics.safety import MetricName
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
 from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, figure_columns, text_column
+from safechain_ray.report.glossary import term_column, term_columns
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
@@ -144,7 +145,7 @@ def _status_label(model: SweptModel) -> str:
 
 def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_missing: bool = False) -> Table:
     """One row a model, over its settings; with `links` to reports, and with its missing verdicts where asked."""
-    missing = figure_columns("missing verdicts") if with_missing else ()
+    missing = (term_column("missing-verdicts", "missing verdicts"),) if with_missing else ()
     rows = []
     for run, link in zip(runs, links or [""] * len(runs), strict=True):
         found, expected = (
@@ -160,7 +161,7 @@ def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_m
                 *([count_cell(missing_verdicts, is_warning=True)] if with_missing else ()),
             )
         )
-    columns = (text_column("Model"), *figure_columns("Rows", *OUTCOMES), *missing)
+    columns = (text_column("Model"), *term_columns("rows", *OUTCOMES), *missing)
     return Table("Outcomes of samples", columns, (tuple(rows),))
 
 
@@ -171,7 +172,7 @@ def _safety_table(runs: Sequence[RunMetrics], published: Sequence[Counterparts],
     return Table(
         title="Safety and over-refusal" if refusals else "Safety",
         columns=(
-            text_column("Model, setting; judge, part"),
+            term_column("judge", "Model, setting; judge, part", is_figure=False),
             *METRIC_COLUMNS,
             *([REFUSAL_COLUMN] if refusals else ()),
         ),
@@ -307,7 +308,8 @@ def ranking_table(ranking: Ranking) -> Table:
         (_name_cell(ranked.run), *(_safety_cell(ranked.by_setting.get(name)) for name in ranking.settings))
         for ranked in ranking.runs
     )
-    return Table(ranking.judge, (text_column("Model"), *figure_columns(*ranking.settings)), (tuple(rows),))
+    columns = (text_column("Model"), *figure_columns(*ranking.settings))
+    return Table(ranking.judge, columns, (tuple(rows),), term="judge")
 
 
 def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
@@ -328,7 +330,7 @@ def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
             )
         )
     columns = (text_column("Model"), *figure_columns(*names))
-    return (Table(OVER_REFUSAL, columns, (tuple(rows),), over_refusal_legend(settings)),)
+    return (Table(OVER_REFUSAL, columns, (tuple(rows),), over_refusal_legend(settings), "over-refusal"),)
 
 
 def _ranking(judge: str, runs: Sequence[RankedRun]) -> Ranking:

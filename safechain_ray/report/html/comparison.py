@@ -15,6 +15,7 @@ from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.compared_models import differences, side_by_side
 from safechain_ray.report.document import printable
 from safechain_ray.report.html import plot
+from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import (
     Markup,
     Section,
@@ -22,6 +23,7 @@ from safechain_ray.report.html.elements import (
     caveats_and_notes,
     element,
     html_caveats,
+    html_legend,
     html_notes,
     html_table,
     join,
@@ -72,7 +74,7 @@ def comparison_page(compared: ComparedModels, stand_ins: StandIns | None) -> str
         Section("differences", "Differences", join(map(html_table, document.tables))),
     ]
     baseline, *others = map(printable, compared.names)
-    return assemble(f"{', '.join(others)} against {baseline}", _line(compared), sections)
+    return assemble(f"{', '.join(others)} against {baseline}", _line(compared), with_glossary(sections))
 
 
 def _line(compared: ComparedModels) -> str:
@@ -192,7 +194,7 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, mod
     found = rankings(runs)
     figures = [
         *map(html_table, map(ranking_table, found)),
-        element("p", RANKINGS_LEGEND, class_="legend"),
+        html_legend(RANKINGS_LEGEND),
         *map(html_table, over_refusal_tables(runs)),
     ]
     sections = [
@@ -208,7 +210,7 @@ def sweep_page(runs: Sequence[SweepRun], stand_ins: StandIns = NO_STAND_INS, mod
         f"{rows:,} samples",
         *filter(None, [" ".join(common.values())]),
     ]
-    return assemble("Safety of models", " · ".join(line), sections)
+    return assemble("Safety of models", " · ".join(line), with_glossary(sections))
 
 
 def _know_first(runs: Sequence[SweepRun], models: Sequence[SweptModel]) -> Markup:

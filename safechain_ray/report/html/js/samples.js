@@ -196,8 +196,8 @@ class Browser {
         make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; "))),
       );
     });
-    const head = ["Judge, part", "Verdict", "Score", "Categories, notes"].map((name) =>
-      make("th", { scope: "col", class: name === "Score" ? "number" : "" }, name),
+    const head = [["judge", "Judge, part"], ["verdict", "Verdict"], ["score", "Score"], ["", "Categories, notes"]].map(
+      ([term, name]) => make("th", { scope: "col", class: term === "score" ? "number" : "" }, termLink(term, name)),
     );
     return make(
       "table",
@@ -248,13 +248,14 @@ class Browser {
   }
 
   factList(sample) {
-    const facts = this.index.facts.map((name, at) => [name.replaceAll("_", " "), sample.facts[at]]);
-    const known = [["sample id", sample.id], ...facts].filter(([, value]) => value !== null);
+    const facts = this.index.facts.map((name, at) => [name, sample.facts[at]]);
+    const known = [["sample_id", sample.id], ...facts].filter(([, value]) => value !== null);
+    const named = (name) => termLink(name.replaceAll("_", "-"), name.replaceAll("_", " "));
     const written = (value) => (typeof value === "number" ? value.toLocaleString("en", { useGrouping: value < 1e6 }) : value);
     return make(
       "dl",
       { class: "facts" },
-      known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, isolated(written(value))))),
+      known.map(([name, value]) => make("div", {}, make("dt", {}, named(name)), make("dd", {}, isolated(written(value))))),
     );
   }
 
