@@ -64,6 +64,7 @@ def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
         ),
         groups=(tuple(_row(figures, ks, _name(figures, common)) for figures in metrics.benchmarks),),
         caption=BENCHMARK_LEGEND,
+        is_sortable=True,
     )
 
 
@@ -90,6 +91,7 @@ def published_table(metrics: BenchmarkRunMetrics, found: Sequence[PublishedPass]
         columns=(text_column("Benchmark"), *PUBLISHED_COLUMNS),
         groups=(tuple(_published_row(ours[each.benchmark], each) for each in found),),
         caption=PUBLISHED_LEGEND,
+        is_sortable=True,
     )
 
 

@@ -107,6 +107,7 @@ def models_table(
             tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
         ),
         caption=" ".join(legend),
+        is_sortable=True,
     )
 
 

@@ -200,6 +200,7 @@ def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Seq
                 for each in differences
             ),
         ),
+        is_sortable=True,
         caption=" ".join([BENCHMARKS_LEGEND, *([TESTED.format(tests=comparison.tests)] if tested else ())]),
     )
 

@@ -51,6 +51,7 @@ class Table:
     """Rows with one cell per column, in groups separated by a rule; the caption explains how to read them.
 
     `term` is the key of the title's definition in the glossary, for HTML only.
+    `is_sortable`: every row is complete without the row before it, so a page may sort them within their groups.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Table:
     groups: tuple[tuple[Row, ...], ...]
     caption: str = ""
     term: str = ""
+    is_sortable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def length_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         term_column("longer"),
         term_column("p-length", "p"),
     )
-    return Table("Length", columns, tuple(groups), LENGTH_LEGEND)
+    return Table("Length", columns, tuple(groups), LENGTH_LEGEND, is_sortable=True)
 
 
 def _length(summary: LengthSummary) -> Cell:
@@ -190,7 +190,7 @@ def curve_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         for setting in settings
     )
     columns = (FIRST, *(term_column("at-k", f"k={k}") for k in chosen))
-    return Table("Safe@k and ConsSafe@k by number of samples", columns, tuple(groups), CURVE_LEGEND, "at-k")
+    return Table("Safe@k and ConsSafe@k by number of samples", columns, tuple(groups), CURVE_LEGEND, "at-k", True)
 
 
 def chosen_counts(most: int) -> list[int]:
@@ -225,7 +225,7 @@ def truncated_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         for setting in settings
     )
     columns = (FIRST, *figure_columns("Safe", "Unsafe"), term_column("missing-verdicts", "No verdict"))
-    return Table("Truncated", columns, tuple(groups), TRUNCATED_LEGEND, "truncated")
+    return Table("Truncated", columns, tuple(groups), TRUNCATED_LEGEND, "truncated", True)
 
 
 def refusal_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:

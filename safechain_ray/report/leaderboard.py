@@ -136,7 +136,7 @@ def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
     if not rows:
         return ()
     columns = (text_column("Model"), text_column("Status"), *figure_columns("Attempts"), text_column("Last error"))
-    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
+    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,), is_sortable=True),)
 
 
 def _status_label(model: SweptModel) -> str:
@@ -162,7 +162,7 @@ def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_m
             )
         )
     columns = (text_column("Model"), *term_columns("rows", *OUTCOMES), *missing)
-    return Table("Outcomes of samples", columns, (tuple(rows),))
+    return Table("Outcomes of samples", columns, (tuple(rows),), is_sortable=True)
 
 
 def _safety_table(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
@@ -309,7 +309,7 @@ def ranking_table(ranking: Ranking) -> Table:
         for ranked in ranking.runs
     )
     columns = (text_column("Model"), *figure_columns(*ranking.settings))
-    return Table(ranking.judge, columns, (tuple(rows),), term="judge")
+    return Table(ranking.judge, columns, (tuple(rows),), term="judge", is_sortable=True)
 
 
 def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
@@ -330,7 +330,7 @@ def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
             )
         )
     columns = (text_column("Model"), *figure_columns(*names))
-    return (Table(OVER_REFUSAL, columns, (tuple(rows),), over_refusal_legend(settings), "over-refusal"),)
+    return (Table(OVER_REFUSAL, columns, (tuple(rows),), over_refusal_legend(settings), "over-refusal", True),)
 
 
 def _ranking(judge: str, runs: Sequence[RankedRun]) -> Ranking:

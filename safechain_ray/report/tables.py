@@ -117,6 +117,7 @@ def outcomes_table(metrics: RunMetrics, with_tokens: bool = False) -> Table:
                 for setting in metrics.settings
             ),
         ),
+        is_sortable=True,
     )
 
 
@@ -139,6 +140,7 @@ def safety_table(metrics: RunMetrics) -> Table:
             for setting in metrics.settings
         ),
         caption=" ".join(filter(None, (legend, LEGEND))),
+        is_sortable=True,
     )
 
 
@@ -154,7 +156,7 @@ def user_metrics_tables(metrics: RunMetrics) -> Iterator[Table]:
             for setting in metrics.settings
         )
         columns = (text_column("Setting"), *figure_columns(*map(printable, shown)))
-        yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),))
+        yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),), is_sortable=True)
 
 
 def _user_cell(figure: UserFigure | None) -> Cell:
@@ -191,6 +193,7 @@ def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
         ),
         groups=(harmful, *([benign] if benign else ())),
         caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
+        is_sortable=True,
     )
 
 

@@ -68,7 +68,7 @@ def _attribute(key: str, value: Any) -> str:
     return f' {name}="{escape(printable_lines(text))}"'
 
 
-SCRIPTS = ("text", "data", "definitions", "filters", "samples", "keys", "plots", "main")
+SCRIPTS = ("text", "data", "definitions", "sort", "filters", "samples", "keys", "plots", "main")
 """The files of js/, in the order in which the page runs them, as one script."""
 
 
@@ -168,7 +168,7 @@ def html_table(table: Table) -> Markup:
     ]
     bodies = [element("tbody", [_row(row, table.columns) for row in group]) for group in table.groups]
     caption = element("caption", _defined(table.term, title))
-    drawn = element("table", caption, element("thead", element("tr", head)), bodies)
+    drawn = element("table", caption, element("thead", element("tr", head)), bodies, data_sortable=table.is_sortable)
     return join(
         element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=title),
         html_legend(printable(table.caption)) if table.caption else None,

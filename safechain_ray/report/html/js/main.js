@@ -1,4 +1,4 @@
-// Starts what the page has: plots to save, a switch between dark and light, definitions, the sample browser.
+// Starts what the page has: plots to save, a switch between dark and light, tables to sort, definitions, the samples.
 
 function listenToScheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -22,6 +22,7 @@ function reportErrors() {
 async function start() {
   listenToPlots();
   listenToScheme();
+  listenToHeadings();
   new Definitions().listen();
   const data = document.getElementById("index").textContent;
   if (data === "") return;
