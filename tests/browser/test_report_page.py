@@ -178,6 +178,9 @@ def test_samples_are_gone_through_by_keyboard_alone(run: Run, reader: Reader):
     page.keyboard.press("Enter")
     expect(reader.article).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Copy link")).to_be_focused()
+    for _ in ("Side by side", "Write a note", "Judge, part", "Verdict", "Score", "Show the prompt"):
+        page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Show the prompt")).to_be_focused()
     page.keyboard.press("Enter")
     assert not reader.blurred()["Prompt"]
@@ -203,7 +206,8 @@ def test_tab_reaches_every_control_and_shows_where_it_is(reader: Reader):
     page = reader.page
     page.wait_for_selector("#sample .block")
     wanted = page.evaluate(
-        "[...document.querySelectorAll('a[href], button:not(:disabled), select, input, summary, [tabindex=\"0\"]')]"
+        "[...document.querySelectorAll("
+        "'a[href], button:not(:disabled), select, input, textarea, summary, [tabindex=\"0\"]')]"
         ".filter(node => node.checkVisibility()).length"
     )
     reached = set()

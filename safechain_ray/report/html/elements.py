@@ -68,7 +68,10 @@ def _attribute(key: str, value: Any) -> str:
     return f' {name}="{escape(printable_lines(text))}"'
 
 
-SCRIPTS = ("text", "data", "definitions", "sort", "filters", "samples", "keys", "plots", "main")
+SCRIPTS = (
+    *("text", "data", "definitions", "sort", "filters", "list", "sample", "address", "beside"),
+    *("notes", "note_files", "note_editor", "samples", "keys", "plots", "main"),
+)
 """The files of js/, in the order in which the page runs them, as one script."""
 
 
@@ -96,6 +99,7 @@ def assemble(title: str, line: str, sections: Sequence[Section], samples: Packed
         style=style,
         body=_body(title, line, sections),
         index=samples.index if samples else "",
+        ids=samples.ids if samples else "",
         script=script,
         chunks="\n".join(chunks),
     )

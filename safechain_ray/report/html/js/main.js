@@ -27,9 +27,13 @@ async function start() {
   const data = document.getElementById("index").textContent;
   if (data === "") return;
   reportErrors();
-  const browser = new Browser(await unpack(data));
+  const index = await unpack(data);
+  const notes = new Notes(index.run);
+  await notes.read();
+  const browser = new Browser(index, notes);
   listenToKeys(browser);
-  await browser.filter();
+  new NoteDialog(browser).listen();
+  await browser.start();
 }
 
 start();
