@@ -1,4 +1,4 @@
-"""MkDocs hook that adds pages generated from the program: the keys of config files, and the command line.
+"""MkDocs hook that adds pages generated from the program: config keys, the command line, the glossary of reports.
 
 `cli.md` has the help of each click command. `config.md` has one table for each kind of config file and one for each of
 its parts, from the JSON schema that `safechain-ray config schema` prints.
@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 
 from safechain_ray.cli import app
 from safechain_ray.config import CONFIG_KINDS, json_schema
+from safechain_ray.report.glossary import glossary_markdown
 
 LARGEST_INT32 = 2**31 - 1
 """A bound of this size only keeps a value within its column."""
@@ -23,6 +24,11 @@ CLI_PAGE = """# Command line
 
 Every command has `-h` and `--help` with examples, and most have `--json`. `python -m safechain_ray` is the same
 command. [Shell completion](getting-started.md#shell-completion) completes commands, flags and catalog names.
+"""
+
+GLOSSARY_PAGE = """# Glossary
+
+The definitions that HTML reports show beside a name, with their sources. [Concepts](concepts.md) has the formulas.
 """
 
 CONFIG_PAGE = """# Config keys
@@ -35,9 +41,14 @@ A config file has these keys. Flags override the file, and `--set key=value` rea
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the generated pages before the navigation is built."""
-    for name, content in (("cli.md", cli_page()), ("config.md", config_page())):
+    for name, content in (("cli.md", cli_page()), ("config.md", config_page()), ("glossary.md", glossary_page())):
         files.append(File.generated(config, name, content=content))
     return files
+
+
+def glossary_page() -> str:
+    """The page of definitions, in Markdown."""
+    return f"{GLOSSARY_PAGE}\n{glossary_markdown()}\n"
 
 
 def cli_page() -> str:

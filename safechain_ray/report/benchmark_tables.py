@@ -12,9 +12,9 @@ from safechain_ray.report.document import (
     Row,
     Table,
     cell,
-    figure_columns,
     text_column,
 )
+from safechain_ray.report.glossary import term_column, term_columns
 from safechain_ray.report.labels import (
     common_sampling,
     count_cell,
@@ -23,7 +23,7 @@ from safechain_ray.report.labels import (
     setting_label,
     share_cell,
 )
-from safechain_ray.report.published import difference_cell
+from safechain_ray.report.published import PUBLISHED_COLUMNS, difference_cell
 from safechain_ray.report.tables import FEW_PROMPTS
 
 BENCHMARK_LEGEND = (
@@ -51,17 +51,20 @@ def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
     """One row a benchmark, one column for every k of its pass@k."""
     common = common_sampling(metrics.benchmarks)
     ks = sorted({k for figures in metrics.benchmarks for k in figures.grades.pass_at})
-    passes = figure_columns(*(f"pass@{k}" for k in ks))
+    passes = (term_column("pass-at-k", f"pass@{k}") for k in ks)
     return Table(
         title=" ".join(["Problems solved by", metrics.model, *common.values()]),
         columns=(
             text_column("Benchmark"),
-            *figure_columns("Problems"),
+            *term_columns("problems"),
             *passes,
-            *figure_columns("Missing", "Truncated", "Errors"),
+            term_column("missing-grades", "Missing"),
+            term_column("truncated", "Truncated"),
+            term_column("error", "Errors"),
         ),
         groups=(tuple(_row(figures, ks, _name(figures, common)) for figures in metrics.benchmarks),),
         caption=BENCHMARK_LEGEND,
+        is_sortable=True,
     )
 
 
@@ -85,9 +88,10 @@ def published_table(metrics: BenchmarkRunMetrics, found: Sequence[PublishedPass]
     ours = {each.dataset: each for each in metrics.benchmarks}
     return Table(
         title=f"Beside the published figures of {found[0].model} ({figures.source})",
-        columns=(text_column("Benchmark"), *figure_columns("Ours", "Published", "Difference")),
+        columns=(text_column("Benchmark"), *PUBLISHED_COLUMNS),
         groups=(tuple(_published_row(ours[each.benchmark], each) for each in found),),
         caption=PUBLISHED_LEGEND,
+        is_sortable=True,
     )
 
 

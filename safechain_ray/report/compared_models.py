@@ -9,7 +9,8 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.comparison import benchmark_comparison_document, comparison_document
-from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell, text_column
+from safechain_ray.report.document import Cell, Column, Document, Row, Table, cell
+from safechain_ray.report.glossary import term_column
 from safechain_ray.report.labels import (
     OVER_REFUSAL,
     common_sampling,
@@ -97,7 +98,7 @@ def models_table(
     return Table(
         title="Models side by side",
         columns=(
-            text_column("Benchmark, or setting; judge, part"),
+            term_column("judge", "Benchmark, or setting; judge, part", is_figure=False),
             *(Column((model,)) for model in models),
             *(Column((model, "published")) for model in published),
         ),
@@ -106,6 +107,7 @@ def models_table(
             tuple(_rows(_safe_shares(safety_of, judged, published_as), models, published)),
         ),
         caption=" ".join(legend),
+        is_sortable=True,
     )
 
 

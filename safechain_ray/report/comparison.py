@@ -19,6 +19,7 @@ from safechain_ray.report.document import (
     figure_columns,
     text_column,
 )
+from safechain_ray.report.glossary import metric_term, term_cell, term_column, term_columns
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
@@ -55,6 +56,11 @@ BENCHMARKS_LEGEND = (
 )
 
 
+DIFFERENCE_COLUMNS = (term_column("baseline-other", "Baseline", "other"), *term_columns("difference", "n"))
+
+TEST_COLUMN = term_column("p-holm", "p", "Holm")
+
+
 def comparison_document(comparison: Comparison) -> Document:
     tables = [_table(comparison, run, list(pairs)) for run, pairs in groupby(comparison.pairs, lambda pair: pair.run)]
     return Document(tuple(tables), comparison.caveats, tuple(_notes(comparison)))
@@ -86,12 +92,11 @@ def _table(comparison: Comparison, run: str, pairs: Sequence[ComparedSettings]) 
     return Table(
         title=" ".join([f"{compared} against {comparison.baseline}", *common.values()]),
         columns=(
-            text_column("Setting; judge, part"),
+            term_column("judge", "Setting; judge, part", is_figure=False),
             text_column("Figure"),
-            Column(("Baseline", "other")),
-            *figure_columns("Difference", "n"),
-            *([Column(("p", "Holm"))] if tested else ()),
-            *(figure_columns("Published") if published else ()),
+            *DIFFERENCE_COLUMNS,
+            *([TEST_COLUMN] if tested else ()),
+            *([term_column("published-pair", "Published")] if published else ()),
         ),
         groups=tuple(tuple(_rows(pair, common, tested, published)) for pair in pairs),
         caption=" ".join(captions),
@@ -105,7 +110,7 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
         for each in judge.differences:
             yield (
                 name,
-                cell(METRIC_LABELS[each.metric]),
+                term_cell(metric_term(each.metric), METRIC_LABELS[each.metric]),
                 *_difference_cells(each, tested),
                 *([cell("-" if each.published is None else points(each.published) + star)] if published else ()),
             )
@@ -113,7 +118,7 @@ def _rows(pair: ComparedSettings, common: dict[str, str], tested: bool, publishe
     if pair.over_refusal is not None:
         yield (
             cell(setting_label(pair.second, common), BENIGN),
-            cell(OVER_REFUSAL),
+            term_cell("over-refusal", OVER_REFUSAL),
             *_difference_cells(pair.over_refusal, tested),
             *([cell(NO_FIGURE)] if published else ()),
         )
@@ -186,15 +191,16 @@ def _benchmark_table(comparison: BenchmarkComparison, run: str, differences: Seq
         columns=(
             text_column("Benchmark"),
             text_column("Figure"),
-            Column(("Baseline", "other")),
-            *figure_columns("Difference", "n"),
-            *([Column(("p", "Holm"))] if tested else ()),
+            *DIFFERENCE_COLUMNS,
+            *([TEST_COLUMN] if tested else ()),
         ),
         groups=(
             tuple(
-                (cell(each.benchmark), cell(f"pass@{each.k}"), *_difference_cells(each, tested)) for each in differences
+                (cell(each.benchmark), term_cell("pass-at-k", f"pass@{each.k}"), *_difference_cells(each, tested))
+                for each in differences
             ),
         ),
+        is_sortable=True,
         caption=" ".join([BENCHMARKS_LEGEND, *([TESTED.format(tests=comparison.tests)] if tested else ())]),
     )
 

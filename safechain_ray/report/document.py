@@ -14,10 +14,14 @@ NOTES_HEADING = "Read with care"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's heading, in lines. Figures are aligned right and never wrapped; other text may wrap."""
+    """A column's heading, in lines. Figures are aligned right and never wrapped; other text may wrap.
+
+    `term` is the key of the heading's definition in the glossary, for HTML only.
+    """
 
     heading: tuple[str, ...]
     is_figure: bool = True
+    term: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Cell:
     `is_warning`: the reader should notice it; terminals and HTML colour it.
     `style`: a style of rich, for terminals only, without meaning of its own.
     `link`: a relative path to a page about the cell, for HTML only.
+    `term`: the key of the cell's definition in the glossary, for HTML only.
     """
 
     lines: tuple[str, ...]
@@ -35,6 +40,7 @@ class Cell:
     is_warning: bool = False
     style: str = ""
     link: str = ""
+    term: str = ""
 
 
 Row = tuple[Cell, ...]
@@ -42,12 +48,18 @@ Row = tuple[Cell, ...]
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows with one cell per column, in groups separated by a rule; the caption explains how to read them."""
+    """Rows with one cell per column, in groups separated by a rule; the caption explains how to read them.
+
+    `term` is the key of the title's definition in the glossary, for HTML only.
+    `is_sortable`: every row is complete without the row before it, so a page may sort them within their groups.
+    """
 
     title: str
     columns: tuple[Column, ...]
     groups: tuple[tuple[Row, ...], ...]
     caption: str = ""
+    term: str = ""
+    is_sortable: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from safechain_ray.report.document import (
     cell,
     figure_cell,
     figure_columns,
-    text_column,
 )
+from safechain_ray.report.glossary import term_column, term_columns
 from safechain_ray.report.labels import (
     common_sampling,
     count_cell,
@@ -60,7 +60,7 @@ FIRST_LEGEND = (
 
 Names = Callable[[SettingAnalysis], str]
 
-FIRST = text_column("Setting; judge")
+FIRST = term_column("judge", "Setting; judge", is_figure=False)
 
 
 def fine_grained_document(analysis: FineGrained, by_category: bool = False) -> Document:
@@ -94,7 +94,7 @@ def crosstab_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         Column(("Answer", "safe")),
         Column(("", "unsafe")),
         Column(("", "missing")),
-        Column(("Unsafe", "%")),
+        term_column("unsafe-share", "Unsafe", "%"),
     )
     groups = (
         tuple(_crosstab_rows(cell(name(setting), each.judge), each))
@@ -155,8 +155,15 @@ def length_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         )
         for setting in settings
     )
-    columns = (FIRST, Column(("Tokens", "of")), *figure_columns("Safe", "Unsafe", "Longer", "p"))
-    return Table("Length", columns, tuple(groups), LENGTH_LEGEND)
+    columns = (
+        FIRST,
+        Column(("Tokens", "of")),
+        term_column("lengths", "Safe"),
+        term_column("lengths", "Unsafe"),
+        term_column("longer"),
+        term_column("p-length", "p"),
+    )
+    return Table("Length", columns, tuple(groups), LENGTH_LEGEND, is_sortable=True)
 
 
 def _length(summary: LengthSummary) -> Cell:
@@ -182,8 +189,8 @@ def curve_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         tuple((_of_part(name(setting), each), *_curve_cells(each, chosen)) for each in setting.sample_counts)
         for setting in settings
     )
-    columns = (FIRST, *figure_columns(*(f"k={k}" for k in chosen)))
-    return Table("Safe@k and ConsSafe@k by number of samples", columns, tuple(groups), CURVE_LEGEND)
+    columns = (FIRST, *(term_column("at-k", f"k={k}") for k in chosen))
+    return Table("Safe@k and ConsSafe@k by number of samples", columns, tuple(groups), CURVE_LEGEND, "at-k", True)
 
 
 def chosen_counts(most: int) -> list[int]:
@@ -217,14 +224,19 @@ def truncated_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
         )
         for setting in settings
     )
-    columns = (FIRST, *figure_columns("Safe", "Unsafe", "No verdict"))
-    return Table("Truncated", columns, tuple(groups), TRUNCATED_LEGEND)
+    columns = (FIRST, *figure_columns("Safe", "Unsafe"), term_column("missing-verdicts", "No verdict"))
+    return Table("Truncated", columns, tuple(groups), TRUNCATED_LEGEND, "truncated", True)
 
 
 def refusal_table(settings: Iterable[SettingAnalysis], name: Names) -> Table:
     """Refusals of benign prompts, all of them and by category, and of the others."""
     groups = (tuple(_refusal_rows(name(setting), each)) for setting in settings for each in setting.over_refusal)
-    columns = (FIRST, *figure_columns("Refused", "Prompts", "Missing"))
+    columns = (
+        FIRST,
+        term_column("over-refusal", "Refused"),
+        *term_columns("prompts"),
+        term_column("missing-verdicts", "Missing"),
+    )
     return Table("Over-refusal", columns, tuple(groups), REFUSAL_LEGEND)
 
 

@@ -26,6 +26,7 @@ from safechain_ray.report.document import (
     figure_columns,
     text_column,
 )
+from safechain_ray.report.glossary import term_column, term_columns
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
@@ -145,7 +146,7 @@ def not_done_tables(models: Sequence[SweptModel]) -> tuple[Table, ...]:
     if not rows:
         return ()
     columns = (text_column("Model"), text_column("Status"), *figure_columns("Attempts"), text_column("Last error"))
-    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,)),)
+    return (Table(f"Not done: {len(rows)} of {len(models)} models", columns, (rows,), is_sortable=True),)
 
 
 def status_label(model: SweptModel) -> str:
@@ -155,7 +156,7 @@ def status_label(model: SweptModel) -> str:
 
 def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_missing: bool = False) -> Table:
     """One row a model, over its settings; with `links` to reports, and with its missing verdicts where asked."""
-    missing = figure_columns("missing verdicts") if with_missing else ()
+    missing = (term_column("missing-verdicts", "missing verdicts"),) if with_missing else ()
     rows = []
     for run, link in zip(runs, links or [""] * len(runs), strict=True):
         found, expected = (
@@ -171,8 +172,8 @@ def outcomes_table(runs: Sequence[RunMetrics], links: Sequence[str] = (), with_m
                 *([count_cell(missing_verdicts, is_warning=True)] if with_missing else ()),
             )
         )
-    columns = (text_column("Model"), *figure_columns("Rows", *OUTCOMES), *missing)
-    return Table("Outcomes of samples", columns, (tuple(rows),))
+    columns = (text_column("Model"), *term_columns("rows", *OUTCOMES), *missing)
+    return Table("Outcomes of samples", columns, (tuple(rows),), is_sortable=True)
 
 
 def _safety_table(runs: Sequence[RunMetrics], published: Sequence[Counterparts], legend: str) -> Table:
@@ -182,7 +183,7 @@ def _safety_table(runs: Sequence[RunMetrics], published: Sequence[Counterparts],
     return Table(
         title="Safety and over-refusal" if refusals else "Safety",
         columns=(
-            text_column("Model, setting; judge, part"),
+            term_column("judge", "Model, setting; judge, part", is_figure=False),
             *METRIC_COLUMNS,
             *([REFUSAL_COLUMN] if refusals else ()),
         ),
@@ -328,9 +329,9 @@ def ranking_table(ranking: Ranking) -> Table:
     columns = (
         text_column("Model"),
         *figure_columns(*ranking.settings),
-        *(Column((OVER_REFUSAL, name)) for name in refusals),
+        *(Column((OVER_REFUSAL, name), term="over-refusal") for name in refusals),
     )
-    return Table(ranking.judge, columns, (tuple(rows),), over_refusal_legend(settings) or "")
+    return Table(ranking.judge, columns, (tuple(rows),), over_refusal_legend(settings) or "", "judge", True)
 
 
 def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
@@ -346,7 +347,7 @@ def over_refusal_tables(runs: Sequence[SweepRun]) -> tuple[Table, ...]:
         return ()
     rows = tuple((_name_cell(run), *_refusal_cells(run, names, common)) for run in benign)
     columns = (text_column("Model"), *figure_columns(*names))
-    return (Table(OVER_REFUSAL, columns, (rows,), over_refusal_legend(settings)),)
+    return (Table(OVER_REFUSAL, columns, (rows,), over_refusal_legend(settings), "over-refusal", True),)
 
 
 def _settings_with_refusals(settings: Sequence[SettingMetrics], common: Container[str]) -> list[str]:

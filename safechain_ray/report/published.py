@@ -7,7 +7,8 @@ from functools import reduce
 from safechain_ray.catalog.published import PublishedFigures
 from safechain_ray.metrics.published import BesideOurs, Counterpart, StandIns
 from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SettingMetrics
-from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, figure_columns, text_column
+from safechain_ray.report.document import Cell, Document, Row, Table, cell, figure_cell, text_column
+from safechain_ray.report.glossary import metric_term, term_cell, term_column, term_columns
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     common_sampling,
@@ -22,6 +23,9 @@ LEGEND = (
     "In percent: ours with its 95% interval, the difference of ours from the published figure in points, and whether "
     "the published figure is inside our interval. A dash: no such figure was published."
 )
+
+PUBLISHED_COLUMNS = (*term_columns("ours", "published"), term_column("published-difference", "Difference"))
+
 DIFFERS = "* Ours was measured in another way: the notes name the differences."
 
 
@@ -53,9 +57,9 @@ def published_table(metrics: RunMetrics, found: Sequence[BesideOurs], figures: P
     return Table(
         title=" ".join(["Beside the published figures", *([f"of {models}"] if models else ()), f"({figures.source})"]),
         columns=(
-            text_column("Setting; judge, part"),
+            term_column("judge", "Setting; judge, part", is_figure=False),
             text_column("Figure"),
-            *figure_columns("Ours", "Published", "Difference"),
+            *PUBLISHED_COLUMNS,
         ),
         groups=groups,
         caption=" ".join([LEGEND, *([DIFFERS] if any(each.differs for each in found) else ())]),
@@ -108,7 +112,7 @@ def _rows(
             continue
         yield (
             name,
-            cell(label),
+            term_cell(metric_term(metric), label),
             metric_cell(getattr(judge, metric), judge.missing),
             cell(percent(counterpart.shares[metric]) + star),
             difference_cell(counterpart.differences.get(metric), counterpart.within_interval.get(metric, False)),

@@ -91,7 +91,7 @@ def models_table(models: Sequence[SweptModel], efforts: Mapping[str, Effort], li
         for model in models
         if model.status == status
     ]
-    return Table("Models of the sweep", columns, (tuple(rows),), LEGEND if efforts else "")
+    return Table("Models of the sweep", columns, (tuple(rows),), LEGEND if efforts else "", is_sortable=True)
 
 
 def _row(model: SweptModel, effort: Effort | None, link: str, with_gpus: bool, with_cost: bool) -> Row:

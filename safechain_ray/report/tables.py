@@ -11,7 +11,6 @@ from safechain_ray.metrics.summary import JudgeMetrics, RunMetrics, SafetyMetric
 from safechain_ray.metrics.user_metrics import UserFigure
 from safechain_ray.report.document import (
     Cell,
-    Column,
     Document,
     Row,
     Table,
@@ -20,6 +19,7 @@ from safechain_ray.report.document import (
     printable,
     text_column,
 )
+from safechain_ray.report.glossary import metric_term, term_column, term_columns
 from safechain_ray.report.labels import (
     METRIC_LABELS,
     NO_FIGURE,
@@ -64,9 +64,11 @@ LEGEND = (
 METRICS_A_TABLE = 3
 """Metrics of a user's catalog side by side: 80 columns show more names only in part."""
 
-METRIC_COLUMNS = figure_columns(*METRIC_LABELS.values(), "Missing")
+METRIC_COLUMNS = (*term_columns(*map(metric_term, METRIC_LABELS)), term_column("missing-verdicts", "Missing"))
 
-REFUSAL_COLUMN = Column(("Over-", "refusal"))
+SETTING_COLUMN = term_column("judge", "Setting; judge, part", is_figure=False)
+
+REFUSAL_COLUMN = term_column("over-refusal", "Over-", "refusal")
 
 
 def render_metrics(metrics: RunMetrics, console: Console, by_category: bool = False) -> None:
@@ -97,10 +99,10 @@ def is_judged(metrics: RunMetrics) -> bool:
 def outcomes_table(metrics: RunMetrics, with_tokens: bool = False) -> Table:
     """One row a setting: rows found and their outcomes; with tokens of each part where the format has the width."""
     common = common_sampling(metrics.settings)
-    tokens = figure_columns("Prompt tokens", "Thought tokens", "Answer tokens") if with_tokens else ()
+    tokens = term_columns("prompt-tokens", "thought-tokens", "answer-tokens") if with_tokens else ()
     return Table(
         title=" ".join(["Outcomes of samples", metrics.model, *common.values()]),
-        columns=(text_column("Setting"), *figure_columns("Rows", *OUTCOMES), *tokens),
+        columns=(term_column("setting", is_figure=False), *term_columns("rows", *OUTCOMES), *tokens),
         groups=(
             tuple(
                 (
@@ -115,6 +117,7 @@ def outcomes_table(metrics: RunMetrics, with_tokens: bool = False) -> Table:
                 for setting in metrics.settings
             ),
         ),
+        is_sortable=True,
     )
 
 
@@ -124,7 +127,7 @@ def safety_table(metrics: RunMetrics) -> Table:
     legend = over_refusal_legend(metrics.settings)
     return Table(
         title="Safety and over-refusal" if legend else "Safety",
-        columns=(text_column("Setting; judge, part"), *METRIC_COLUMNS, *([REFUSAL_COLUMN] if legend else ())),
+        columns=(SETTING_COLUMN, *METRIC_COLUMNS, *([REFUSAL_COLUMN] if legend else ())),
         groups=tuple(
             tuple(
                 (
@@ -137,6 +140,7 @@ def safety_table(metrics: RunMetrics) -> Table:
             for setting in metrics.settings
         ),
         caption=" ".join(filter(None, (legend, LEGEND))),
+        is_sortable=True,
     )
 
 
@@ -152,7 +156,7 @@ def user_metrics_tables(metrics: RunMetrics) -> Iterator[Table]:
             for setting in metrics.settings
         )
         columns = (text_column("Setting"), *figure_columns(*map(printable, shown)))
-        yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),))
+        yield Table(title="Metrics of your catalog", columns=columns, groups=(tuple(rows),), is_sortable=True)
 
 
 def _user_cell(figure: UserFigure | None) -> Cell:
@@ -182,13 +186,14 @@ def category_table(setting: SettingMetrics, judge: JudgeMetrics) -> Table:
     return Table(
         title=f"{setting_label(setting)}; {judge_label(judge)}",
         columns=(
-            text_column("Category"),
-            *figure_columns("Prompts"),
+            term_column("category", is_figure=False),
+            *term_columns("prompts"),
             *METRIC_COLUMNS,
             *([REFUSAL_COLUMN] if refusals else ()),
         ),
         groups=(harmful, *([benign] if benign else ())),
         caption=f"* fewer than {FEW_PROMPTS} prompts. {LEGEND}",
+        is_sortable=True,
     )
 
 

@@ -56,7 +56,10 @@ def open_page(chromium: Browser) -> Iterator[Open]:
     """Opens a file. In the end no page may have asked the network for anything, opened a dialog or logged an error."""
     opened: list[tuple[Path, Opened]] = []
 
-    def open_file(path: Path, scheme: str = "light", width: int = 1280, height: int = 900) -> Opened:
+    def open_file(
+        path: Path, scheme: str = "light", width: int = 1280, height: int = 900, fragment: str = "", before: str = ""
+    ) -> Opened:
+        """`before` is a script that runs before those of the page."""
         context = chromium.new_context(color_scheme=scheme, viewport={"width": width, "height": height})
         one = Opened(context.new_page())
         opened.append((path, one))
@@ -64,11 +67,13 @@ def open_page(chromium: Browser) -> Iterator[Open]:
         one.page.on("console", lambda message: one.troubles.append(f"{message.type}: {message.text}"))
         one.page.on("pageerror", lambda error: one.troubles.append(f"error: {error}"))
         one.page.on("dialog", lambda dialog: (one.troubles.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        one.page.goto(path.as_uri())
+        if before:
+            one.page.add_init_script(before)
+        one.page.goto(path.as_uri() + fragment)
         return one
 
     yield open_file
     for path, one in opened:
-        asked = [url for url in one.requests if url != path.as_uri() and not url.startswith("data:")]
+        asked = [url for url in one.requests if url.partition("#")[0] != path.as_uri() and not url.startswith("data:")]
         one.page.context.close()
         assert (asked, one.troubles) == ([], [])

@@ -1,7 +1,9 @@
 """Hostile text in every place that a model, a data set, a judge or a config can reach: it shows, and does nothing."""
 
+import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -103,13 +105,61 @@ def test_the_filters_work_with_hostile_names(folder: RunFolder, open_page):
     assert page.evaluate("window.ran") is None
 
 
+def test_links_columns_and_notes_of_hostile_text_are_inert(folder: RunFolder, open_page):
+    """The link, the columns side by side, the note, its label, and the files that notes are exported to."""
+    page = open_page(Path(write_report(folder.folder))).page
+    reader = Reader(page)
+    page.locator("#list li").nth(1).click()
+    page.locator("#list li").first.click()
+    expect(reader.article).to_contain_text(MARKUP)
+    assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={HOSTILE}"
+    page.get_by_role("button", name="Side by side").click()
+    page.get_by_label("Compare").select_option("settings")
+    expect(reader.article.locator(".column h4")).to_contain_text(MARKUP)
+    page.get_by_role("button", name="Write a note").click()
+    page.locator("#note-label").fill(MARKUP)
+    page.locator("#note-text").fill(HOSTILE)
+    expect(page.locator("#list li").first.locator(".noted")).to_contain_text("</script>")
+    page.locator("#by-note").select_option(index=3)
+    assert reader.found() == 1
+    page.get_by_role("button", name="Notes", exact=True).click()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Export as JSONL").click()
+    written = json.loads(Path(downloading.value.path()).read_text(encoding="utf-8"))
+    assert (written["sample_id"], written["prompt_id"], written["label"]) == (HOSTILE, HOSTILE, MARKUP[:80])
+    page.locator("#notes-close").click()
+
+    assert page.evaluate("window.ran") is None
+    assert page.locator("img, iframe, svg [onload]").count() == 0
+    acting = re.findall(r"[\x00\x07\x1b\x7f-\x9f\u202a-\u202e\u2066-\u2069]", shown_text(page))
+    assert acting == []
+
+
+def test_a_link_to_hostile_text_opens_its_sample(folder: RunFolder, open_page):
+    page = open_page(Path(write_report(folder.folder)), fragment=f"#sample={quote(HOSTILE)}").page
+    expect(page.locator("#sample h3")).to_contain_text(MARKUP)
+    assert page.evaluate("window.ran") is None
+
+
+def test_ten_thousand_categories_are_listed_and_filtered(tmp_path: Path, open_page):
+    of = setting(samples=1)
+    samples = [sample(of, number, category=f"category {number} {MARKUP}") for number in range(10_000)]
+    write_run(tmp_path, [of], samples, [("guard", "response")])
+    page = open_page(Path(write_report(open_folder(str(tmp_path))))).page
+    reader = Reader(page)
+    assert page.locator("#by-category option").count() == 10_001
+    page.locator("#by-category").select_option(index=5_000)
+    assert reader.found() == 1
+    assert page.evaluate("window.ran") is None
+
+
 def test_half_of_a_surrogate_pair_shows_by_its_number(folder: RunFolder, open_page, tmp_path: Path):
     metrics = RunMetrics.model_validate_json(folder.folder.read_text("metrics.json"))
     run = folder.read_run()
     whole = pack_samples(folder, metrics)
     texts = ["\ud83d lone", "whole \U0001f600", "\ude00", None, None]
-    chunk = packed([["id", texts, [None] * 7, [None]]] * 2)
-    page = run_page(metrics, run, PackedSamples(whole.index, (chunk,), 2, 2))
+    chunk = packed([[texts, [None] * 7, [None]]] * 2)
+    page = run_page(metrics, run, PackedSamples(whole.index, whole.ids, (chunk,), 2, 2))
     (tmp_path / "surrogates.html").write_text(page, encoding="utf-8")
 
     reader = Reader(open_page(tmp_path / "surrogates.html").page)

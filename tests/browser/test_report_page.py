@@ -54,7 +54,7 @@ def test_what_went_wrong_is_counted_before_any_figure(run: Run, reader: Reader):
     missing = sum(judge.missing for each in run.metrics.settings for judge in each.judges)
     assert reader.page.locator("[data-count=missing] strong").inner_text() == str(missing)
     keys = reader.page.locator("main > section").evaluate_all("all => all.map(one => one.id)")
-    assert keys == ["first", "figures", "plots", "run", "samples"]
+    assert keys == ["first", "figures", "plots", "run", "samples", "glossary"]
 
 
 FILTERS = {
@@ -178,6 +178,9 @@ def test_samples_are_gone_through_by_keyboard_alone(run: Run, reader: Reader):
     page.keyboard.press("Enter")
     expect(reader.article).to_be_focused()
     page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Copy link")).to_be_focused()
+    for _ in ("Side by side", "Write a note", "Judge, part", "Verdict", "Score", "Show the prompt"):
+        page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Show the prompt")).to_be_focused()
     page.keyboard.press("Enter")
     assert not reader.blurred()["Prompt"]
@@ -203,7 +206,8 @@ def test_tab_reaches_every_control_and_shows_where_it_is(reader: Reader):
     page = reader.page
     page.wait_for_selector("#sample .block")
     wanted = page.evaluate(
-        "[...document.querySelectorAll('a[href], button:not(:disabled), select, input, summary, [tabindex=\"0\"]')]"
+        "[...document.querySelectorAll("
+        "'a[href], button:not(:disabled), select, input, textarea, summary, [tabindex=\"0\"]')]"
         ".filter(node => node.checkVisibility()).length"
     )
     reached = set()

@@ -13,7 +13,8 @@ import yaml
 from safechain_ray.cli import app
 from safechain_ray.commands.sweep.estimate import Assumptions, RunEstimate, estimate_sweep
 from safechain_ray.config import SweepConfig, read_config_as
-from scripts.docs_pages import cli_page, config_page, undescribed
+from safechain_ray.report.glossary import TERMS
+from scripts.docs_pages import cli_page, config_page, glossary_page, undescribed
 from tests.deployment import ROOT
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -115,7 +116,7 @@ def test_every_link_and_file_of_the_page_is_there(page: Path) -> None:
         assert (ROOT / name).exists(), name
 
 
-GENERATED = ("cli.md", "config.md")
+GENERATED = ("cli.md", "config.md", "glossary.md")
 
 
 def pages_of(navigation: object) -> Iterator[str]:
@@ -186,3 +187,9 @@ def test_the_table_of_cost_is_what_plan_prints() -> None:
     assumed = Assumptions()
     for figure in (f"{assumed.response_tokens:,} a response", f"{assumed.peak_tflops:g} TFLOPS", "5 minutes"):
         assert figure in page
+
+
+def test_the_glossary_has_every_definition_in_one_row() -> None:
+    rows = [line for line in glossary_page().splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == ["name", *(term.name for term in TERMS.values())]
+    assert all(row.count("|") == 4 for row in rows)

@@ -8,6 +8,7 @@ from safechain_ray.metrics.benchmark import BenchmarkComparison
 from safechain_ray.metrics.published import StandIns
 from safechain_ray.report.compared_models import differences, side_by_side
 from safechain_ray.report.document import printable
+from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import (
     Section,
     assemble,
@@ -33,7 +34,7 @@ def comparison_page(compared: ComparedModels, stand_ins: StandIns | None) -> str
         Section("differences", "Differences", join(map(html_table, document.tables))),
     ]
     baseline, *others = map(printable, compared.names)
-    return assemble(f"{', '.join(others)} against {baseline}", _line(compared), sections)
+    return assemble(f"{', '.join(others)} against {baseline}", _line(compared), with_glossary(sections))
 
 
 def _line(compared: ComparedModels) -> str:

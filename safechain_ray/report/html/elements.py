@@ -3,6 +3,7 @@
 The shell is a template under a content security policy without network access.
 """
 
+import re
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -67,17 +68,21 @@ def _attribute(key: str, value: Any) -> str:
     return f' {name}="{escape(printable_lines(text))}"'
 
 
-SCRIPTS = ("text", "data", "filters", "samples", "keys", "plots", "main")
+SCRIPTS = (
+    *("text", "data", "definitions", "sort", "filters", "list", "sample", "address", "beside"),
+    *("notes", "note_files", "note_editor", "samples", "keys", "plots", "main"),
+)
 """The files of js/, in the order in which the page runs them, as one script."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page with its heading; `key` names its anchor."""
+    """A part of the page with its heading; `key` names its anchor. The page offers to skip what is no reference."""
 
     key: str
     title: str
     body: Markup
+    is_reference: bool = False
 
 
 def assemble(title: str, line: str, sections: Sequence[Section], samples: PackedSamples | None = None) -> str:
@@ -94,6 +99,7 @@ def assemble(title: str, line: str, sections: Sequence[Section], samples: Packed
         style=style,
         body=_body(title, line, sections),
         index=samples.index if samples else "",
+        ids=samples.ids if samples else "",
         script=script,
         chunks="\n".join(chunks),
     )
@@ -118,8 +124,9 @@ def _body(title: str, line: str, sections: Sequence[Section]) -> Markup:
         )
         for section in sections
     ]
+    last = [section for section in sections if not section.is_reference][-1]
     return join(
-        element("a", f"Skip to {sections[-1].title}", href=f"#{sections[-1].key}", class_="skip"),
+        element("a", f"Skip to {last.title}", href=f"#{last.key}", class_="skip"),
         header,
         element("nav", element("ul", links), aria_label="Sections"),
         element("main", drawn),
@@ -146,24 +153,75 @@ def _hash(text: str) -> str:
     return "sha256-" + b64encode(sha256(text.encode()).digest()).decode()
 
 
-def html_table(table: Table) -> Markup:
-    """The table with its title, its cells as text, and its caption as a legend below."""
-    title = printable(table.title)
-    head = [
-        element("th", _text(column.heading), scope="col", class_="number" if column.is_figure else None)
-        for column in table.columns
-    ]
-    bodies = [element("tbody", [_row(row, table.columns) for row in group]) for group in table.groups]
-    drawn = element("table", element("caption", title), element("thead", element("tr", head)), bodies)
-    return join(
-        element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=title),
-        element("p", printable(table.caption), class_="legend") if table.caption else None,
+def term_link(key: str, words: str) -> Markup:
+    """`words` with the definition of the term `key`: a link into the glossary, which the page's script also shows."""
+    return element(
+        "a", words, class_="term", href=f"#term-{key}", data_term=key, aria_describedby=f"term-{key}-meaning"
     )
 
 
+def html_table(table: Table) -> Markup:
+    """The table with its title, its cells as text, and its caption as a legend below.
+
+    Names of figures are links into the glossary, so the page needs one.
+    """
+    title = printable(table.title)
+    head = [
+        element("th", _defined(column.term, _text(column.heading)), scope="col", class_=column.is_figure and "number")
+        for column in table.columns
+    ]
+    bodies = [element("tbody", [_row(row, table.columns) for row in group]) for group in table.groups]
+    caption = element("caption", _defined(table.term, title))
+    drawn = element("table", caption, element("thead", element("tr", head)), bodies, data_sortable=table.is_sortable)
+    return join(
+        element("div", drawn, class_="table lines", tabindex=0, role="region", aria_label=title),
+        html_legend(printable(table.caption)) if table.caption else None,
+    )
+
+
+_PHRASES = {
+    "95% interval": "interval",
+    "bounds": "bounds",
+    "ConsSafe@K": "cons-safe-at-k",
+    "Safe@K": "safe-at-k",
+    "Safe@1": "safe-at-1",
+    "pass@1": "pass-at-k",
+}
+"""Words of captions that are defined, longer ones first."""
+
+_ANY_PHRASE = re.compile("|".join(map(re.escape, _PHRASES)))
+
+
+def html_legend(caption: str) -> Markup:
+    """The caption of a table, with links to the definitions of its words, each once."""
+    words: list[str] = []
+    linked: set[str] = set()
+    end = 0
+    for found in _ANY_PHRASE.finditer(caption):
+        if found[0] not in linked:
+            words += [caption[end : found.start()], term_link(_PHRASES[found[0]], found[0])]
+            linked.add(found[0])
+            end = found.end()
+    return element("p", words, caption[end:], class_="legend")
+
+
+def _defined(term: str, words: str) -> str:
+    return term_link(term, words) if term else words
+
+
+_TERM_LINK = re.compile(r'<a class="term" href="#term-([a-z0-9-]+)"[^>]*>(.*?)</a>', re.DOTALL)
+"""No text contains such a link, because its `<` is escaped."""
+
+
+def linked_terms(body: Markup) -> set[str]:
+    """The keys of the terms that `body` links to."""
+    return {key for key, _ in _TERM_LINK.findall(body)}
+
+
 def document_tables(document: Document) -> str:
-    """Caveats, tables and notes without a page around them, as a notebook shows them."""
-    return join(html_caveats(document.caveats), *map(html_table, document.tables), html_notes(document.notes))
+    """Caveats, tables and notes as a notebook shows them: without a page around them, so without its glossary."""
+    tables = _TERM_LINK.sub(r"\2", join(*map(html_table, document.tables)))
+    return join(html_caveats(document.caveats), Markup(tables), html_notes(document.notes))
 
 
 def html_caveats(caveats: Iterable[str]) -> Markup:
@@ -200,7 +258,7 @@ def _data_cell(cell: Cell, column: Column) -> Markup:
 
 def _linked(cell: Cell, content: str) -> str:
     # Quoted whole: what looks like a scheme (javascript:) becomes part of a file's name.
-    return element("a", content, href=quote(cell.link)) if cell.link else content
+    return element("a", content, href=quote(cell.link)) if cell.link else _defined(cell.term, content)
 
 
 def _text(lines: Iterable[str]) -> str:

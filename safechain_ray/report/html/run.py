@@ -20,6 +20,7 @@ from safechain_ray.report.benchmark_tables import published_table as published_b
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.document import printable
 from safechain_ray.report.html.analysis import fine_grained_section
+from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import (
     Markup,
     Section,
@@ -31,6 +32,7 @@ from safechain_ray.report.html.elements import (
     html_table,
     join,
     read_asset,
+    term_link,
 )
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.samples import PackedSamples
@@ -176,7 +178,8 @@ def run_page(
         Section("run", "The run", run_facts(run)),
         Section("samples", "Samples", _browser(samples)),
     ]
-    return assemble(f"Safety of {printable(metrics.model)}", _run_line(metrics, run), sections, samples)
+    title = f"Safety of {printable(metrics.model)}"
+    return assemble(title, _run_line(metrics, run), with_glossary(sections), samples)
 
 
 def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | None = None) -> str:
@@ -200,7 +203,7 @@ def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | N
     ]
     rows = sum(figures.rows for figures in metrics.benchmarks)
     line = f"{rows:,} samples · {len(metrics.benchmarks)} benchmark{'s' if len(metrics.benchmarks) > 1 else ''}"
-    return assemble(f"Benchmarks of {printable(metrics.model)}", line, sections)
+    return assemble(f"Benchmarks of {printable(metrics.model)}", line, with_glossary(sections))
 
 
 def published_section(metrics: RunMetrics, stand_ins: StandIns) -> Markup | None:
@@ -235,12 +238,12 @@ def know_first(metrics: RunMetrics) -> Markup:
     )
     missing = sum(judge.all_missing for setting in metrics.settings for judge in setting.judges)
     tiles = [
-        _tile(sum(setting.outcomes[outcome] for setting in metrics.settings), rows, f"samples {words}", outcome)
+        _tile(sum(setting.outcomes[outcome] for setting in metrics.settings), rows, "samples", words, outcome)
         for outcome, words in BAD_OUTCOMES.items()
     ]
     return join(
         html_caveats(metrics.caveats),
-        element("ul", tiles, _tile(missing, verdicts, "verdicts are missing", "missing"), class_="tiles"),
+        element("ul", tiles, _tile(missing, verdicts, "verdicts", "are missing", "missing"), class_="tiles"),
         _notes(notes(metrics)),
     )
 
@@ -254,11 +257,12 @@ def _notes(found: list[str]) -> Markup:
     )
 
 
-def _tile(count: int, of: int, words: str, key: Outcome | Literal["missing"]) -> Markup:
+def _tile(count: int, of: int, noun: str, words: str, key: Outcome | Literal["missing"]) -> Markup:
+    term = "missing-verdicts" if key == "missing" else key
     return element(
         "li",
         element("strong", f"{count:,}"),
-        element("span", f"of {of:,} {words}"),
+        element("span", f"of {of:,} {noun} ", term_link(term, words)),
         class_="tile warn" if count else "tile",
         data_count=key,
     )

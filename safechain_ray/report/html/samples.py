@@ -6,6 +6,7 @@ practically at random. All data is JSON, deflated, in base64: HTML interprets no
 """
 
 import json
+import re
 import zlib
 from base64 import b64encode
 from collections import defaultdict
@@ -45,9 +46,13 @@ SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answ
 
 @dataclass(frozen=True, slots=True)
 class PackedSamples:
-    """`rows` samples, `with_text` of them with their texts, `TEXTS_A_CHUNK` in each of the chunks."""
+    """`rows` samples, `with_text` of them with their texts, `TEXTS_A_CHUNK` in each of the chunks.
+
+    `ids` has the sample_id of each row.
+    """
 
     index: str
+    ids: str
     chunks: tuple[str, ...]
     rows: int
     with_text: int
@@ -64,7 +69,7 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None =
         stored = sum(file.size for file in folder.samples.list_facts(".parquet"))
         most = min(most, int(rows * TEXT_BYTES / max(1, stored)))
     judges = {judge.judge for setting in metrics.settings for judge in setting.judges}
-    packer = _Packer(metrics, most)
+    packer = _Packer(metrics, most, _run_key(folder))
     for verdicts in folder.added_verdicts(judges):
         packer.add_verdicts(verdicts)
     for table in folder.counted_samples(COLUMNS):
@@ -73,10 +78,32 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None =
     return packer.packed()
 
 
+def _run_key(folder: RunFolder) -> str:
+    """By what the page finds its notes again: equal after a resume and after another judge, unlike any other run's.
+
+    Runs of two models with the same settings have the same sample_ids.
+    """
+    run = folder.read_run()
+    if run is None:
+        return ""
+    start = run.attempts[0].started if run.attempts else None
+    return short_hash(json.dumps(run.identity.tree, sort_keys=True), start)
+
+
 def packed(value: Any) -> str:
     """`value` as the page's script unpacks it, without loss (`</script>`, NUL, a lone surrogate)."""
     text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
     return b64encode(zlib.compress(text.encode("ascii"), level=6)).decode("ascii")
+
+
+_OWN_ID = re.compile("[0-9a-f]{16}")
+
+
+def _packed_ids(ids: Sequence[str]) -> str:
+    """The bytes of hexadecimal ids, which no compression shortens, after a dot; any other ids as `packed` does."""
+    if all(map(_OWN_ID.fullmatch, ids)):
+        return "." + b64encode(bytes.fromhex("".join(ids))).decode("ascii")
+    return packed(ids)
 
 
 @dataclass(slots=True)
@@ -106,12 +133,14 @@ class _Row(NamedTuple):
     outcome: str
     verdicts: str
     text: int
+    sample_id: str
 
 
 class _Packer:
     """Accumulates verdicts that were added to the run, then tables of samples, one after the other."""
 
-    def __init__(self, metrics: RunMetrics, with_text: int) -> None:
+    def __init__(self, metrics: RunMetrics, with_text: int, run: str) -> None:
+        self._run = run
         common = common_sampling(metrics.settings)
         self._labels = [setting_label(setting, common) for setting in metrics.settings]
         self._settings = {setting.setting_id: code for code, setting in enumerate(metrics.settings)}
@@ -150,6 +179,7 @@ class _Packer:
                     row["outcome"],
                     "".join(map(_verdict_code, found)),
                     self._text(row, found) if self._has_text(row["sample_id"]) else -1,
+                    row["sample_id"],
                 )
             )
 
@@ -158,7 +188,9 @@ class _Packer:
             self._close_chunk()
         rows = sorted(self._rows)
         index = {
+            "run": self._run,
             "settings": self._labels,
+            "settingIds": list(self._settings),
             "judges": [{"judge": judge, "part": part} for judge, part in self._judges],
             "categories": list(self._prompts.categories),
             "prompts": {
@@ -175,7 +207,8 @@ class _Packer:
             "textsAChunk": TEXTS_A_CHUNK,
             "facts": SHOWN_FACTS,
         }
-        return PackedSamples(packed(index), tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
+        ids = _packed_ids([row.sample_id for row in rows])
+        return PackedSamples(packed(index), ids, tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
 
     def _has_text(self, sample_id: str) -> bool:
         stored = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
@@ -190,7 +223,7 @@ class _Packer:
         whole = row["response"] if row["thought"] is None and row["answer"] is None else None
         texts = [row["prompt"], row["thought"], row["answer"], whole, row["error"]]
         facts = [row[name] for name in SHOWN_FACTS]
-        self._open_chunk.append([row["sample_id"], texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
+        self._open_chunk.append([texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
         if len(self._open_chunk) == TEXTS_A_CHUNK:
             self._close_chunk()
         return number

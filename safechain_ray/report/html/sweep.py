@@ -7,12 +7,14 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import (
     Markup,
     Section,
     assemble,
     element,
     html_caveats,
+    html_legend,
     html_notes,
     html_table,
     join,
@@ -46,7 +48,7 @@ def sweep_page(
     found = rankings(runs)
     figures = [
         *map(html_table, map(ranking_table, found)),
-        element("p", RANKINGS_LEGEND, class_="legend"),
+        html_legend(RANKINGS_LEGEND),
         *map(html_table, over_refusal_tables(runs)),
     ]
     links = {run.metrics.model: run.link for run in runs}
@@ -64,7 +66,7 @@ def sweep_page(
         f"{rows:,} samples",
         *filter(None, [" ".join(common.values())]),
     ]
-    return assemble("Safety of models", " · ".join(line), sections)
+    return assemble("Safety of models", " · ".join(line), with_glossary(sections))
 
 
 def _what_ran(models: Sequence[SweptModel], efforts: Mapping[str, Effort], links: Mapping[str, str]) -> Markup:

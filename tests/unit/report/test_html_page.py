@@ -17,7 +17,7 @@ from safechain_ray.errors import InputError
 from safechain_ray.report.html import samples as samples_module
 from safechain_ray.report.html.elements import element, join
 from safechain_ray.report.html.run import run_page
-from safechain_ray.report.html.samples import pack_samples, packed
+from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
@@ -30,6 +30,13 @@ SETTINGS = (setting(), setting("zerothink"))
 
 def unpacked(data: str) -> Any:
     return json.loads(zlib.decompress(b64decode(data)))
+
+
+def ids_of(data: PackedSamples) -> list[str]:
+    """The sample_id of each row."""
+    if not data.ids.startswith("."):
+        return unpacked(data.ids)
+    return re.findall(".{16}", b64decode(data.ids[1:]).hex())
 
 
 def stored(folder: Path, settings=SETTINGS, samples=None, **run: Any) -> tuple[RunFolder, str]:
@@ -117,15 +124,16 @@ def test_the_index_holds_every_sample_and_the_chunks_its_texts(tmp_path: Path):
     samples = varied(SETTINGS, 100)
     metrics = write_run(tmp_path, SETTINGS, samples)
     data = pack_samples(RunFolder(open_folder(str(tmp_path))), metrics)
-    index = unpacked(data.index)
+    index, ids = unpacked(data.index), ids_of(data)
     texts = [text for chunk in data.chunks for text in unpacked(chunk)]
 
     assert (data.rows, data.with_text, len(texts)) == (400, 400, 400)
+    assert index["settingIds"] == [each.setting_id for each in SETTINGS]
     by_id = {each.sample_id: each for each in samples}
     codes = {True: "u", False: "s", None: "m"}
     for row, number in enumerate(index["text"]):
-        sample_id, (prompt, thought, answer, response, error), _, _ = texts[number]
-        of = by_id[sample_id]
+        (prompt, thought, answer, response, error), _, _ = texts[number]
+        of = by_id[ids[row]]
         assert (prompt, thought, answer, response, error) == (of.prompt, of.thought, of.answer, None, of.error)
         assert index["prompts"]["id"][index["prompt"][row]] == of.prompt_id
         assert index["categories"][index["prompts"]["category"][index["prompt"][row]]] == of.category
@@ -135,11 +143,33 @@ def test_the_index_holds_every_sample_and_the_chunks_its_texts(tmp_path: Path):
         assert index["verdicts"][row] == "".join(codes[verdicts.get(judge)] for judge in asked)
 
 
+def test_ids_of_other_lengths_and_letters_are_kept(tmp_path: Path):
+    of = setting(samples=1)
+    for name, found in (
+        ("lengths", ["a", "b2", "0123456789abcdef"]),
+        ("letters", ["ä", "ö", "\U0001f600"]),
+        ("one", ["only"]),
+    ):
+        samples = [sample(of, number, sample_id=each) for number, each in enumerate(found)]
+        metrics = write_run(tmp_path / name, [of], samples, [("guard", "response")])
+        assert ids_of(pack_samples(RunFolder(open_folder(str(tmp_path / name))), metrics)) == found
+
+
+def test_notes_are_of_one_run_and_stay_with_it_when_a_judge_is_added(tmp_path: Path):
+    def key(name: str, judge: str = "guard", **run: Any) -> str:
+        metrics = write_run(tmp_path / name, [setting()], varied([setting()], 3), [(judge, "response")], **run)
+        return unpacked(pack_samples(RunFolder(open_folder(str(tmp_path / name))), metrics).index)["run"]
+
+    late = {"late": {"identity": {"name": "late"}, "parts": ["response"]}}
+    assert key("one") == key("two") == key("three", added=late)
+    assert key("one") != key("four", judge="another")
+
+
 def test_a_response_without_thinking_tags_is_kept_whole(tmp_path: Path):
     of = setting()
     metrics = write_run(tmp_path, [of], [sample(of, 0, thought=None, answer=None, response="All of it.")])
     (chunk,) = pack_samples(RunFolder(open_folder(str(tmp_path))), metrics).chunks
-    assert unpacked(chunk)[0][1][3] == "All of it."
+    assert unpacked(chunk)[0][0][3] == "All of it."
 
 
 def test_verdicts_that_were_added_later_are_with_the_others(tmp_path: Path):
@@ -151,7 +181,7 @@ def test_verdicts_that_were_added_later_are_with_the_others(tmp_path: Path):
     folder.verdicts("late").write_parquet("part.parquet", verdicts_table(samples_table([late])))
     data = pack_samples(folder, metrics)
     assert unpacked(data.index)["verdicts"] == ["su"]
-    assert unpacked(data.chunks[0])[0][3] == [[0.1, [], None, None], [0.9, ["S2"], None, None]]
+    assert unpacked(data.chunks[0])[0][2] == [[0.1, [], None, None], [0.9, ["S2"], None, None]]
 
 
 def test_samples_without_texts_have_the_decisions_of_added_judges(tmp_path: Path):

@@ -1,4 +1,4 @@
-// The samples: an index by column, unpacked at once; texts in chunks, unpacked when they are needed.
+// The samples: an index by column, unpacked at once; their ids, and texts in chunks, unpacked when they are needed.
 
 const MAX_CACHED_CHUNKS = 512; // 65,536 samples, some hundred megabytes: searching again is then a matter of moments
 
@@ -13,10 +13,14 @@ async function unpack(packed) {
   }
 }
 
+function bytesOf(text) {
+  return Uint8Array.fromBase64
+    ? Uint8Array.fromBase64(text)
+    : Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
 async function unpacked(packed) {
-  const bytes = Uint8Array.fromBase64
-    ? Uint8Array.fromBase64(packed)
-    : Uint8Array.from(atob(packed), (character) => character.charCodeAt(0));
+  const bytes = bytesOf(packed);
   const stream = new DecompressionStream("deflate");
   const writer = stream.writable.getWriter();
   writer.write(bytes);
@@ -49,8 +53,42 @@ function chunk(number) {
   return found;
 }
 
-function asSample([id, [prompt, thought, answer, response, error], facts, verdicts]) {
-  return { id, prompt, thought, answer, response, error, facts, verdicts };
+const ID_BYTES = 8;
+
+// The sample_id of each row: eight bytes a row, or a list of texts.
+class SampleIds {
+  constructor(found) {
+    this.found = found;
+    this.size = found instanceof Uint8Array ? found.length / ID_BYTES : found.length;
+    this.rows = null;
+  }
+
+  of(row) {
+    if (!(this.found instanceof Uint8Array)) return this.found[row];
+    const bytes = this.found.subarray(row * ID_BYTES, (row + 1) * ID_BYTES);
+    return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  }
+
+  // The row of a sample, or undefined.
+  rowOf(id) {
+    this.rows ??= new Map(Array.from({ length: this.size }, (_, row) => [this.of(row), row]));
+    return this.rows.get(id);
+  }
+}
+
+let ids = null;
+
+function sampleIds() {
+  if (ids !== null) return ids;
+  const text = document.getElementById("ids").textContent;
+  ids = Promise.resolve(text.startsWith(".") ? bytesOf(text.slice(1)) : unpack(text)).then(
+    (found) => new SampleIds(found),
+  );
+  return ids;
+}
+
+function asSample([[prompt, thought, answer, response, error], facts, verdicts]) {
+  return { prompt, thought, answer, response, error, facts, verdicts };
 }
 
 // The sample of row `row` with its texts, or null where its texts were left out of the file.

@@ -3,7 +3,7 @@
 const VERDICTS = { s: "safe", u: "unsafe", m: "missing" };
 
 // `wanted` has a key for each filter that is set: setting and category (their numbers in the index), outcome, judge,
-// part, verdict (s, u or m), disagree. Returns the numbers of the rows, in order.
+// part, verdict (s, u or m), disagree, note (a test of the row). Returns the numbers of the rows, in order.
 function rowsWanted(index, wanted) {
   const judges = index.judges
     .map((judge, place) => ({ ...judge, place }))
@@ -19,6 +19,7 @@ function rowsWanted(index, wanted) {
     const verdicts = index.verdicts[row];
     if (wanted.verdict !== undefined && !judges.some(({ place }) => verdicts[place] === wanted.verdict)) continue;
     if (wanted.disagree && !disagree(verdicts, parts)) continue;
+    if (wanted.note !== undefined && !wanted.note(row)) continue;
     rows.push(row);
   }
   return rows;
@@ -47,7 +48,7 @@ async function rowsWithWords(index, rows, words, progress, isStale) {
     const held = await chunk(number);
     if (isStale()) return null;
     for (const row of ofChunk) {
-      const texts = held[index.text[row] % index.textsAChunk][1];
+      const [texts] = held[index.text[row] % index.textsAChunk];
       if (texts.some((text) => text !== null && text.toLowerCase().includes(low))) hits.add(row);
     }
     done += 1;

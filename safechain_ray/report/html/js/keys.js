@@ -3,7 +3,8 @@
 function listenToKeys(browser) {
   const help = document.getElementById("help");
   const search = document.getElementById("search");
-  const { list, article } = browser;
+  const { article } = browser;
+  const list = browser.list.element;
 
   document.getElementById("help-open").addEventListener("click", () => help.showModal());
   document.getElementById("help-close").addEventListener("click", () => help.close());
@@ -16,6 +17,9 @@ function listenToKeys(browser) {
     j: () => browser.go(browser.place + 1),
     k: () => browser.go(browser.place - 1),
     b: () => browser.toggleTexts(),
+    c: () => browser.toggleBeside(),
+    l: () => browser.copyLink(),
+    n: () => browser.writeNote(),
   };
   const inList = {
     ArrowDown: reading.j,
@@ -29,10 +33,14 @@ function listenToKeys(browser) {
   const inArticle = { Escape: () => list.focus() };
 
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || help.open) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || document.querySelector("dialog[open]") !== null) return;
     const at = document.activeElement;
     if (at === search && event.key === "Escape") {
       list.focus();
+      return;
+    }
+    if (event.key === "Escape" && at.id.startsWith("note-")) {
+      article.focus();
       return;
     }
     if (at.matches("input, select, textarea")) return;

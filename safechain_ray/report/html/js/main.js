@@ -1,4 +1,4 @@
-// Starts what the page has: plots to save, a switch between dark and light, the sample browser.
+// Starts what the page has: plots to save, a switch between dark and light, tables to sort, definitions, the samples.
 
 function listenToScheme() {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -22,12 +22,18 @@ function reportErrors() {
 async function start() {
   listenToPlots();
   listenToScheme();
+  listenToHeadings();
+  new Definitions().listen();
   const data = document.getElementById("index").textContent;
   if (data === "") return;
   reportErrors();
-  const browser = new Browser(await unpack(data));
+  const index = await unpack(data);
+  const notes = new Notes(index.run);
+  await notes.read();
+  const browser = new Browser(index, notes);
   listenToKeys(browser);
-  await browser.filter();
+  new NoteDialog(browser).listen();
+  await browser.start();
 }
 
 start();

@@ -1,26 +1,29 @@
-// The sample browser: filters above a list in pages, and the sample that is read beside it.
-
-const ROWS_A_PAGE = 50;
-
-const TEXTS = [
-  ["prompt", "Prompt"],
-  ["thought", "Thought"],
-  ["answer", "Answer"],
-  ["response", "Response"],
-  ["error", "Error"],
-];
+// The sample browser: what the filters leave, which sample is read, and the events that change either.
 
 class Browser {
-  constructor(index) {
+  constructor(index, notes) {
     this.index = index;
-    this.rows = [];
-    this.place = 0; // in rows, of the sample that is read
+    this.notes = notes;
+    this.rows = []; // that the filters leave
+    this.row = null; // that is read
+    this.place = 0; // of it in rows; -1 where the filters hide it
     this.showsAll = false;
     this.queries = 0; // counts changes of the filters, so that an outdated search ends
-    this.list = document.getElementById("list");
+    this.drawings = 0; // counts samples that were opened, so that an outdated one is not shown
+    this.list = new SampleList(index, notes);
+    this.beside = new Beside(index);
     this.article = document.getElementById("sample");
+    this.isWriting = false; // the editor of notes is open
+    this.kept = null; // the row that stays open when the filters are cleared
+  }
+
+  async start() {
     this.fillFilters();
+    this.fillLabels();
     this.listen();
+    const id = sampleInAddress();
+    await this.filter(null, null);
+    if (id !== null) await this.openById(id);
   }
 
   // --- filters
@@ -36,6 +39,14 @@ class Browser {
     options("by-verdict", "any", Object.entries(VERDICTS));
   }
 
+  fillLabels() {
+    const labels = this.notes.labels().map((label) => [`label ${label}`, label]);
+    const chosen = document.getElementById("by-note").value;
+    options("by-note", "any", [["with", "with a note"], ["without", "without a note"], ...labels]);
+    document.getElementById("by-note").value = chosen;
+    if (document.getElementById("by-note").selectedIndex < 0) document.getElementById("by-note").value = "";
+  }
+
   wanted() {
     const wanted = {};
     for (const key of ["setting", "category"]) {
@@ -47,12 +58,17 @@ class Browser {
       if (chosen !== "") wanted[key] = chosen;
     }
     if (document.getElementById("disagree").checked) wanted.disagree = true;
+    const note = document.getElementById("by-note").value;
+    if (note === "with") wanted.note = (row) => this.notes.ofRow(row) !== null;
+    else if (note === "without") wanted.note = (row) => this.notes.ofRow(row) === null;
+    else if (note !== "") wanted.note = (row) => `label ${this.notes.ofRow(row)?.label}` === note;
     return wanted;
   }
 
-  async filter() {
+  // Opens the first sample that is left, or `row` if it is among them.
+  async filter(row = null, visit = "follow") {
     const query = (this.queries += 1);
-    this.setBusy(true);
+    this.list.setBusy(true);
     const words = document.getElementById("search").value;
     let rows = rowsWanted(this.index, this.wanted());
     if (words !== "") {
@@ -61,181 +77,162 @@ class Browser {
       if (rows === null) return;
     }
     this.rows = rows;
-    this.place = 0;
     this.showStatus(`${rows.length.toLocaleString("en")} of ${this.index.setting.length.toLocaleString("en")} samples`);
-    this.drawPage();
-    await this.drawSample();
-    if (query === this.queries) this.setBusy(false);
-  }
-
-  setBusy(busy) {
-    this.list.setAttribute("aria-busy", String(busy));
+    const place = Math.max(0, row === null ? 0 : rows.indexOf(row));
+    await this.open(rows[place] ?? null, place, visit);
+    if (query === this.queries) this.list.setBusy(false);
   }
 
   showStatus(words) {
     document.getElementById("found").textContent = words;
   }
 
-  // --- the list
+  // --- which sample is read
 
-  drawPage() {
-    const first = this.place - (this.place % ROWS_A_PAGE);
-    const shown = this.rows.slice(first, first + ROWS_A_PAGE);
-    fill(this.list, shown.map((row, place) => this.option(row, first + place)));
-    const pages = Math.max(1, Math.ceil(this.rows.length / ROWS_A_PAGE));
-    const page = first / ROWS_A_PAGE + 1;
-    document.getElementById("page").textContent = `page ${page} of ${pages.toLocaleString("en")}`;
-    document.getElementById("previous-page").disabled = page === 1;
-    document.getElementById("next-page").disabled = page === pages;
-    this.markPlace();
-  }
-
-  option(row, place) {
-    const { index } = this;
-    const prompt = index.prompt[row];
-    const outcome = index.outcome[row];
-    const hidden = this.showsAll ? {} : { class: "blurred", "aria-hidden": "true" };
-    return make(
-      "li",
-      {
-        id: `option${place}`,
-        role: "option",
-        "data-row": row,
-        "aria-posinset": place + 1,
-        "aria-setsize": this.rows.length,
-      },
-      make("span", { class: "start" }, isolated(index.prompts.start[prompt], hidden)),
-      make(
-        "span",
-        { class: "where" },
-        isolated(index.settings[index.setting[row]]),
-        " · ",
-        isolated(index.prompts.id[prompt]),
-        ` · ${index.index[row] + 1}`,
-      ),
-      make(
-        "span",
-        { class: "marks" },
-        outcome === "ok" ? null : make("span", { class: `pill ${outcome}` }, outcome),
-        index.judges.map(({ judge, part }, at) => verdictPill(index.verdicts[row][at], `${judge}, ${part}`)),
-      ),
-    );
-  }
-
-  markPlace() {
-    for (const option of this.list.children) {
-      option.setAttribute("aria-selected", String(option.id === `option${this.place}`));
-    }
-    const current = document.getElementById(`option${this.place}`);
-    if (current === null) {
-      this.list.removeAttribute("aria-activedescendant");
-      return;
-    }
-    this.list.setAttribute("aria-activedescendant", current.id);
-    const { offsetTop: top, offsetHeight: height } = current;
-    if (top < this.list.scrollTop) this.list.scrollTop = top;
-    const under = top + height - this.list.clientHeight;
-    if (under > this.list.scrollTop) this.list.scrollTop = under;
+  // `visit` is that of `putInAddress`; null leaves the address as it is.
+  async open(row, place, visit) {
+    this.row = row;
+    this.place = place;
+    this.isWriting = false;
+    this.list.draw(this.rows, place, this.showsAll);
+    await this.drawSample(visit);
   }
 
   // Go to a place in the rows, as near as there is one.
-  async go(place) {
+  async go(place, visit = "step") {
     const wanted = Math.max(0, Math.min(this.rows.length - 1, place));
     if (this.rows.length === 0 || wanted === this.place) return;
-    const samePage = Math.floor(wanted / ROWS_A_PAGE) === Math.floor(this.place / ROWS_A_PAGE);
+    const isSamePage = Math.floor(wanted / ROWS_A_PAGE) === Math.floor(Math.max(0, this.place) / ROWS_A_PAGE);
+    this.row = this.rows[wanted];
     this.place = wanted;
-    if (samePage) this.markPlace();
-    else this.drawPage();
-    await this.drawSample();
+    this.isWriting = false;
+    if (isSamePage) this.list.mark(wanted);
+    else this.list.draw(this.rows, wanted, this.showsAll);
+    await this.drawSample(visit);
   }
 
-  // --- the sample
+  async openRow(row, visit = "choose") {
+    await this.open(row, this.rows.indexOf(row), visit);
+  }
 
-  async drawSample() {
-    const row = this.rows[this.place];
-    if (row === undefined) {
+  // The sample of the address, also one that the filters hide.
+  async openById(id) {
+    const row = (await sampleIds()).rowOf(id);
+    document.getElementById("samples").scrollIntoView();
+    if (row !== undefined) {
+      await this.openRow(row, null);
+    } else {
+      this.row = null;
+      this.place = -1;
+      this.list.draw(this.rows, -1, this.showsAll);
+      fill(this.article, [
+        make("p", { class: "caveat" }, "This page has no sample ", isolated(id), ". Fix: open the report of its run."),
+      ]);
+    }
+    this.article.focus({ preventScroll: true });
+  }
+
+  async drawSample(visit = null) {
+    const { row } = this;
+    const drawing = (this.drawings += 1);
+    if (row === null) {
       fill(this.article, [make("p", { class: "empty" }, "No sample fits the filters.")]);
       return;
     }
     const sample = await textsOf(this.index, row);
-    if (row !== this.rows[this.place]) return; // the reader has opened another sample
-    const { index } = this;
-    const prompt = index.prompt[row];
+    const panel = this.beside.isOn
+      ? await this.beside.panel(row, this.showsAll, (other) => this.openRow(other), (id) => this.redrawBeside(id))
+      : null;
+    const isWriting = this.isWriting || this.notes.ofRow(row) !== null;
+    const id = isWriting || visit !== null ? (await sampleIds()).of(row) : null; // the page opens without any id
+    if (drawing !== this.drawings) return; // the reader has opened another sample, or changed what is shown
     fill(this.article, [
-      make(
-        "header",
-        {},
-        make("h3", {}, isolated(index.prompts.id[prompt]), `, sample ${index.index[row] + 1}`),
-        make(
-          "p",
-          {},
-          isolated(index.settings[index.setting[row]]),
-          " · ",
-          isolated(index.categories[index.prompts.category[prompt]]),
-          " · ",
-          make("span", { class: `pill ${index.outcome[row]}` }, index.outcome[row]),
-        ),
-      ),
-      this.verdictTable(row, sample),
-      sample === null
-        ? make("p", { class: "empty" }, "The texts of this sample are not in this file; the run's folder holds them.")
-        : [TEXTS.map(([key, name]) => this.textBlock(sample[key], name)), this.factList(sample)],
+      this.place < 0 ? this.hiddenWords() : null,
+      sampleHeader(this.index, row),
+      this.tools(row, isWriting),
+      isWriting ? noteEditor(this.notes, id, () => this.noteChanged(row)) : null,
+      panel === null ? this.whole(row, sample) : [textBlock(sample?.prompt ?? null, "Prompt", this.showsAll), panel],
     ]);
     this.article.scrollTop = 0;
+    if (panel !== null) showOpenColumn(panel);
+    if (visit !== null) putInAddress(id, visit);
   }
 
-  verdictTable(row, sample) {
-    const lines = this.index.judges.map(({ judge, part }, at) => {
-      const [score, categories, error, note] = sample?.verdicts[at] ?? [null, [], null, null];
-      return make(
-        "tr",
-        {},
-        make("th", { scope: "row" }, isolated(judge), `, ${part}`),
-        make("td", {}, verdictPill(this.index.verdicts[row][at])),
-        make("td", { class: "number" }, score === null ? "" : score.toFixed(3)),
-        make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; "))),
-      );
+  whole(row, sample) {
+    const { index } = this;
+    if (sample === null) return [verdictTable(index, row, null), noTexts()];
+    const texts = TEXTS.map(([key, name]) => textBlock(sample[key], name, this.showsAll));
+    return [verdictTable(index, row, sample), texts, factList(index, row, sample)];
+  }
+
+  hiddenWords() {
+    const button = make("button", { type: "button" }, "Clear the filters");
+    button.addEventListener("click", () => {
+      this.kept = this.row;
+      document.getElementById("filters").reset();
+      this.list.element.focus();
     });
-    const head = ["Judge, part", "Verdict", "Score", "Categories, notes"].map((name) =>
-      make("th", { scope: "col", class: name === "Score" ? "number" : "" }, name),
-    );
+    return make("p", { class: "caveat" }, "The filters hide this sample. ", button);
+  }
+
+  tools(row, isWriting) {
+    const place = make("span", { role: "status" });
+    const tool = (name, key, action, pressed) => {
+      const button = make("button", { type: "button", "aria-keyshortcuts": key, "aria-pressed": pressed }, name);
+      button.addEventListener("click", action);
+      return button;
+    };
     return make(
-      "table",
-      { class: "verdicts" },
-      make("caption", { class: "unseen-caption" }, "Verdicts"),
-      make("thead", {}, make("tr", {}, head)),
-      make("tbody", {}, lines),
+      "div",
+      { class: "tools" },
+      tool("Copy link", "l", async () => copyLink((await sampleIds()).of(row), place)),
+      tool("Side by side", "c", () => this.toggleBeside(), String(this.beside.isOn)),
+      isWriting ? null : tool("Write a note", "n", () => this.writeNote()),
+      place,
     );
   }
 
-  textBlock(text, name) {
-    if (text === null) return null;
-    const body = make("div", { class: "text", dir: "auto", tabindex: "0" }, inert(text));
-    if (text === "") body.append(make("em", {}, "empty"));
-    const button = make("button", { type: "button", class: "reveal", "data-reveals": name });
-    const block = make("section", { class: "block", "aria-label": name }, make("h4", {}, name, button), body);
-    this.reveal(block, this.showsAll);
-    button.addEventListener("click", () => this.reveal(block, body.classList.contains("blurred")));
-    body.addEventListener("click", () => this.reveal(block, true));
-    return block;
-  }
+  // --- what the reader does with it
 
-  reveal(block, shown) {
-    const body = block.querySelector(".text");
-    body.classList.toggle("blurred", !shown);
-    if (shown) body.removeAttribute("aria-hidden");
-    else body.setAttribute("aria-hidden", "true");
-    body.tabIndex = shown ? 0 : -1;
-    const button = block.querySelector("button");
-    button.textContent = shown ? "Blur" : "Show";
-    button.setAttribute("aria-label", `${shown ? "Blur" : "Show"} the ${button.dataset.reveals.toLowerCase()}`);
-  }
-
-  // All texts of the sample, or, where they show already, none.
   toggleTexts() {
-    const blocks = [...this.article.querySelectorAll(".block")];
-    const shown = blocks.some((block) => block.querySelector(".blurred") !== null);
-    for (const block of blocks) this.reveal(block, shown);
+    toggleTexts(this.article);
+  }
+
+  async toggleBeside() {
+    const hadFocus = this.article.contains(document.activeElement);
+    this.beside.isOn = !this.beside.isOn;
+    await this.drawSample();
+    if (hadFocus) this.article.querySelector("[aria-keyshortcuts=c]")?.focus();
+  }
+
+  // After a choice in the panel: the control of this id has the focus again.
+  async redrawBeside(id) {
+    const { scrollTop } = this.article;
+    await this.drawSample();
+    this.article.scrollTop = scrollTop;
+    document.getElementById(id)?.focus({ preventScroll: true });
+  }
+
+  async writeNote() {
+    this.isWriting = true;
+    if (document.getElementById("note-text") === null) await this.drawSample();
+    document.getElementById("note-text")?.focus();
+  }
+
+  copyLink() {
+    this.article.querySelector("[aria-keyshortcuts=l]")?.click();
+  }
+
+  noteChanged(row) {
+    this.list.redrawMarks(row);
+    this.fillLabels();
+  }
+
+  // Notes of any samples have changed.
+  notesChanged() {
+    this.fillLabels();
+    this.list.draw(this.rows, this.place, this.showsAll);
+    this.drawSample();
   }
 
   async toggleAll() {
@@ -243,22 +240,9 @@ class Browser {
     const button = document.getElementById("reveal-all");
     button.setAttribute("aria-pressed", String(this.showsAll));
     button.textContent = this.showsAll ? "Blur all texts" : "Show all texts";
-    this.drawPage();
+    this.list.draw(this.rows, this.place, this.showsAll);
     await this.drawSample();
   }
-
-  factList(sample) {
-    const facts = this.index.facts.map((name, at) => [name.replaceAll("_", " "), sample.facts[at]]);
-    const known = [["sample id", sample.id], ...facts].filter(([, value]) => value !== null);
-    const written = (value) => (typeof value === "number" ? value.toLocaleString("en", { useGrouping: value < 1e6 }) : value);
-    return make(
-      "dl",
-      { class: "facts" },
-      known.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, isolated(written(value))))),
-    );
-  }
-
-  // --- events
 
   listen() {
     const filters = document.getElementById("filters");
@@ -266,30 +250,31 @@ class Browser {
     filters.addEventListener("submit", (event) => event.preventDefault());
     filters.addEventListener("change", (event) => event.target.id !== "search" && this.filter());
     filters.addEventListener("reset", () => {
-      this.setBusy(true);
-      setTimeout(() => this.filter()); // the controls are reset behind this event
+      this.list.setBusy(true);
+      const { kept } = this;
+      this.kept = null;
+      setTimeout(() => this.filter(kept)); // the controls are reset behind this event
     });
     document.getElementById("search").addEventListener("input", () => {
       this.queries += 1; // a running search is outdated from the first letter on
-      this.setBusy(true);
+      this.list.setBusy(true);
       clearTimeout(pause);
       pause = setTimeout(() => this.filter(), 250);
     });
     document.getElementById("previous-page").addEventListener("click", () => this.go(this.place - ROWS_A_PAGE));
-    document.getElementById("next-page").addEventListener("click", () => this.go(this.place + ROWS_A_PAGE));
+    document.getElementById("next-page").addEventListener("click", () => this.go(Math.max(0, this.place) + ROWS_A_PAGE));
     document.getElementById("reveal-all").addEventListener("click", () => this.toggleAll());
-    this.list.addEventListener("click", (event) => {
+    this.list.element.addEventListener("click", (event) => {
       const option = event.target.closest("li");
-      if (option) this.go(Number(option.getAttribute("aria-posinset")) - 1);
+      if (option) this.go(Number(option.getAttribute("aria-posinset")) - 1, "choose");
     });
+    addEventListener("popstate", () => {
+      const id = sampleInAddress();
+      if (id !== null) this.openById(id);
+      else if (location.hash === "") this.go(0, null);
+    });
+    this.notes.listen(() => this.notesChanged());
   }
-}
-
-function verdictPill(code, judge = null) {
-  const name = VERDICTS[code];
-  if (judge === null) return make("span", { class: `pill ${name}` }, name);
-  const words = `${inertLine(judge)}: ${name}`;
-  return make("span", { class: `dot ${name}`, title: words, role: "img", "aria-label": words }, code === "m" ? "?" : code);
 }
 
 // Fill a select: `all` first, whose value is empty, then [value, name] pairs.
