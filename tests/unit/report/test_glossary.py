@@ -9,9 +9,9 @@ import pytest
 from safechain_ray.metrics.counts import OUTCOMES
 from safechain_ray.report.document import Document, Table, cell, text_column
 from safechain_ray.report.glossary import TERMS, term_column, term_columns
-from safechain_ray.report.html.comparison import sweep_page
 from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import Section, document_tables, html_table
+from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.labels import METRIC_LABELS
 from safechain_ray.report.leaderboard import SweepRun
 from tests.made_runs.by_samples import setting, varied, write_run
