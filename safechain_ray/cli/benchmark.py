@@ -39,7 +39,7 @@ Examples:
   safechain-ray benchmark --model R1-7B --benchmark humaneval --benchmark mbpp --style evalplus --paper
   safechain-ray benchmark --model ./tuned --family r1 --benchmark aime24 --samples 16 --temperature 0.6 \\
       --top-p 0.95 --pass-at 1 --pass-at 4 --pass-at 16
-  safechain-ray benchmark --config configs/paper/benchmarks.yaml --output s3://bucket/r1-7b-benchmarks
+  safechain-ray benchmark --config paper/benchmarks --output s3://bucket/r1-7b-benchmarks
 """
 
 PAPER = "Add the paper's figures of the same model, or of MODEL (R1-7B, R1-7B-safechain, …)."

@@ -22,7 +22,7 @@ from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:
-  safechain-ray build-dataset --config configs/paper/safechain_dataset.yaml --profile demo
+  safechain-ray build-dataset --config paper/safechain_dataset --profile demo
   safechain-ray build-dataset --model R1-70B --prompts wildjailbreak-train --number 50000 --rows 40000 \\
       --judge llama-guard-3-8b --decontaminate strongreject --output s3://bucket/safechain
   safechain-ray build-dataset --model R1-7B --prompts my.csv --kind-column type --judge llama-guard-3-8b \\

@@ -10,6 +10,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from safechain_ray import catalog
+from safechain_ray.config import bundled_configs
 from safechain_ray.decoding.base import strategies
 from safechain_ray.types import KeepRule, Part, VoteRule
 
@@ -17,7 +18,7 @@ Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 Kind = Literal[
     "model", "family", "dataset", "responses", "training set", "benchmark", "judge", "preference judge", "strategy",
-    "part", "vote", "rule", "device",
+    "part", "vote", "rule", "device", "config",
 ]  # fmt: skip
 
 
@@ -48,6 +49,7 @@ VALUES: Mapping[Kind, Callable[[], Mapping[str, str]]] = {
     "vote": lambda: _plain(get_args(VoteRule)),
     "rule": lambda: _plain(get_args(KeepRule)),
     "device": lambda: _plain(("auto", "cpu", "cuda")),
+    "config": lambda: _plain(bundled_configs()),
 }
 """The values of each kind with their descriptions."""
 

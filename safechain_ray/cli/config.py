@@ -1,20 +1,58 @@
-"""`safechain-ray config`: a run's whole config, and the JSON schema of each kind of config file."""
+"""`safechain-ray config`: configs of the package, a run's whole config, the JSON schema of each kind of file."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
+import yaml
+from rich import box
+from rich.console import Console
+from rich.table import Column, Table
 
 from safechain_ray.cli.common import output_options
 from safechain_ray.cli.evaluate import read_run_config, run_examples, run_options
-from safechain_ray.config import CONFIG_KINDS, json_schema
+from safechain_ray.config import CONFIG_KINDS, PROFILES, about, bundled_configs, config_kind, json_schema
+from safechain_ray.report.document import escape
 from safechain_ray.storage import without_secrets
 from safechain_ray.types.yaml_text import dump_yaml
 
 
 @click.group()
 def config() -> None:
-    """Show the config of a run, or the schema of config files."""
+    """List configs, show a run's, print schemas."""
+
+
+LIST_EXAMPLES = """\b
+Examples:
+  safechain-ray config list
+  safechain-ray evaluate --config quickstart --output runs/mine"""
+
+
+@config.command("list", epilog=LIST_EXAMPLES)
+@output_options
+def list_configs(*, as_json: bool) -> None:
+    """List the configs that ship with the package. `--config NAME` finds them from any folder.
+
+    A file of that name in your folder wins. `--json` shows where each file is, so that you can copy and change it.
+    """
+    rows = [_bundled(name, file) for name, file in bundled_configs().items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    names = (Column(heading, no_wrap=True) for heading in ("name", "command"))
+    table = Table(*names, "about", box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        profiles = f"\nprofiles: {', '.join(row['profiles'])}" if row["profiles"] else ""
+        table.add_row(row["name"], row["command"], escape(row["about"]) + profiles)
+    Console().print(table)
+
+
+def _bundled(name: str, file: Path) -> dict[str, Any]:
+    kind, tree = config_kind(file), yaml.safe_load(file.read_text(encoding="utf-8"))
+    command = "" if kind is None else CONFIG_KINDS[kind].command
+    profiles = list(tree.get(PROFILES, ()))
+    return {"name": name, "command": command, "profiles": profiles, "about": about(file), "file": str(file)}
 
 
 @config.command(epilog="\b\nExample:\n  safechain-ray config schema > run.schema.json")

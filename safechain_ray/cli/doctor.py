@@ -120,7 +120,7 @@ Examples:
   safechain-ray doctor --model openai:my-model --base-url http://localhost:8000/v1
   safechain-ray doctor --model R1-70B --weights /models/r1-70b --gpu-memory 48
   safechain-ray doctor --model R1-8B --gpu-memory 24 --set model.engine.context_length=20000
-  safechain-ray doctor --config configs/paper/main_table.yaml
+  safechain-ray doctor --config paper/main_table
   safechain-ray doctor --all-models --catalog mine.yaml
   safechain-ray doctor --gpu-check
 

@@ -25,9 +25,9 @@ from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:
-  safechain-ray finetune --config configs/paper/finetune_r1_7b.yaml --profile demo
-  safechain-ray finetune --config configs/paper/finetune_r1_7b.yaml --output s3://bucket/r1-7b-safechain
-  safechain-ray finetune --config configs/paper/finetune_r1_7b.yaml --plan --workers 8 --gpu-memory 24 --lora
+  safechain-ray finetune --config paper/finetune_r1_7b --profile demo
+  safechain-ray finetune --config paper/finetune_r1_7b --output s3://bucket/r1-7b-safechain
+  safechain-ray finetune --config paper/finetune_r1_7b --plan --workers 8 --gpu-memory 24 --lora
   safechain-ray finetune --model R1-8B --training-set sets/mine --workers 8 --output s3://bucket/r1-8b-mine \\
       --report-to tensorboard --set training.save_every=50
 """

@@ -26,7 +26,7 @@ Examples:
   safechain-ray judge-study --data labels.csv --prompt-column question --response-column answer \\
       --label-column label --judge llama-guard-3-8b --judge refusal-match --vote any --output studies/mine
   safechain-ray judge-study --data runs/imported --judge refusal-match
-  safechain-ray judge-study --config configs/paper/judge_study.yaml --profile demo
+  safechain-ray judge-study --config paper/judge_study --profile demo
 """
 
 

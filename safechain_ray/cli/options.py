@@ -20,7 +20,7 @@ from rich.console import Console
 
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.catalog.sources import VARIABLE
-from safechain_ray.cli.completion import complete_key
+from safechain_ray.cli.completion import complete, complete_key
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
@@ -105,7 +105,12 @@ def config_options(*, required: bool = False) -> Decorator:
     wins = "" if required else "; flags override it"
     return group(
         click.option(
-            "-c", "--config", type=click.Path(path_type=Path), required=required, help=f"Config file in YAML{wins}."
+            "-c",
+            "--config",
+            type=click.Path(path_type=Path),
+            required=required,
+            shell_complete=complete("config"),
+            help=f"Config file in YAML, or a name of `config list`{wins}.",
         ),
         click.option("--profile", metavar="NAME", help="Use the values under profiles.NAME of the config file."),
         set_option(),

@@ -18,7 +18,7 @@ from safechain_ray.report.quiet import quiet_libraries
 if TYPE_CHECKING:
     from safechain_ray.commands.sweep.estimate import Assumptions
 
-SWEEP_EXAMPLE = "  safechain-ray plan --config configs/paper/main_table.yaml\n"
+SWEEP_EXAMPLE = "  safechain-ray plan --config paper/main_table\n"
 
 
 @click.command(epilog=run_examples("plan") + SWEEP_EXAMPLE)

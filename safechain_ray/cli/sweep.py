@@ -37,10 +37,10 @@ from safechain_ray.report.quiet import print_location, quiet_libraries
 
 EXAMPLES = """\b
 Examples:
-  safechain-ray sweep --config configs/paper/main_table.yaml --profile demo
-  safechain-ray sweep --config configs/paper/main_table.yaml --paper
-  safechain-ray sweep --config configs/paper/main_table.yaml --output s3://bucket/main_table --skip Kimi-k1.5
-  safechain-ray sweep --config configs/paper/main_table.yaml --deadline 07:00 --retries 3
+  safechain-ray sweep --config paper/main_table --profile demo
+  safechain-ray sweep --config paper/main_table --paper
+  safechain-ray sweep --config paper/main_table --output s3://bucket/main_table --skip Kimi-k1.5
+  safechain-ray sweep --config paper/main_table --deadline 07:00 --retries 3
 """
 
 SPAN = re.compile(r"\+(?:(\d+)h)?(?:(\d+)m)?")

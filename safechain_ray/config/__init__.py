@@ -1,5 +1,6 @@
 """Configs of runs, sweeps, studies, benchmarks, training sets and training, read from YAML files and flags."""
 
+from safechain_ray.config.bundled import about, bundled_configs
 from safechain_ray.config.commands import (
     BuildConfig,
     CheckConfig,
@@ -26,7 +27,7 @@ from safechain_ray.config.parts import (
     SettingConfig,
     VoteConfig,
 )
-from safechain_ray.config.reading import CONFIG_KINDS, config_kind, json_schema, read_config, read_config_as
+from safechain_ray.config.reading import CONFIG_KINDS, PROFILES, config_kind, json_schema, read_config, read_config_as
 from safechain_ray.config.run import (
     BenchmarkChoice,
     BenchmarkConfig,
@@ -38,6 +39,7 @@ from safechain_ray.config.run import (
 
 __all__ = [
     "CONFIG_KINDS",
+    "PROFILES",
     "ApiConfig",
     "BenchmarkChoice",
     "BenchmarkConfig",
@@ -66,6 +68,8 @@ __all__ = [
     "TrainingSetConfig",
     "VoteConfig",
     "WorkersConfig",
+    "about",
+    "bundled_configs",
     "config_kind",
     "json_schema",
     "read_config",

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 
 from safechain_ray.config.base import validated
+from safechain_ray.config.bundled import find_config
 from safechain_ray.config.commands import BuildConfig, FinetuneConfig, StudyConfig
 from safechain_ray.config.run import BenchmarkConfig, RunConfig, SweepConfig
 from safechain_ray.errors import InputError, UnknownNameError
@@ -67,14 +68,15 @@ def read_config_as(
 ) -> AnyModel:
     """The config that the YAML file (if any), its profile, the flags and the `key=value` assignments make.
 
-    `flags` maps dotted keys (`sampling.top_p`) to values. `origin` names their place in messages.
+    `path` may be the name of a bundled config (`paper/main_table`). `flags` maps dotted keys (`sampling.top_p`) to
+    values. `origin` names their place in messages.
 
     Raises:
         InputError: the file can't be read, belongs to another command, or a value is wrong. The message names key,
             file and line.
 
     Example:
-        >>> read_config_as(SweepConfig, Path("configs/paper/main_table.yaml"), {"samples": 1}, profile="demo")
+        >>> read_config_as(SweepConfig, Path("paper/main_table"), {"samples": 1}, profile="demo")
     """
     assignments = tuple(assignments)
     origins = [str(path)] if path is not None else []
@@ -188,9 +190,7 @@ def _assign_all(tree: dict[str, Any], flags: Mapping[str, Any], assignments: Ite
 
 
 def _read_yaml(path: Path) -> _File:
-    path = path.expanduser()
-    if not path.is_file():
-        raise InputError(f"No config file at {path}. Fix: check the path, or start from configs/quickstart.yaml.")
+    path = find_config(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -201,8 +201,7 @@ def _read_yaml(path: Path) -> _File:
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else kind_of(tree)
         raise InputError(
-            f"{path}: expected keys and values at the top, found {found}. Fix: write them, as configs/quickstart.yaml "
-            "does."
+            f"{path}: expected keys and values at the top, found {found}. Fix: write them, for example `model: R1-7B`."
         )
     return _File(tree, lines_of(text))
 

@@ -114,7 +114,7 @@ def sweep(
     A model that fails is recorded, and the others continue. Raises the errors of `evaluate`.
 
     Example:
-        >>> done = sweep("configs/paper/main_table.yaml", profile="demo", output="runs/sweep")
+        >>> done = sweep("paper/main_table", profile="demo", output="runs/sweep")
         >>> {name: run.metrics.settings[0].judges[0].safe_at_1.value for name, run in done.runs.items()}
     """
     read = _config(SweepConfig, config, profile, keys)

@@ -135,7 +135,7 @@ def test_every_commands_help_shows_an_example(path: tuple[str, ...]):
         (("config", "show", *RUN, "--top-p", "0"), "sampling.top_p: must be above 0 (found 0.0)"),
         (("config", "show", *RUN, "--samples", "0"), "samples: must be at least 1"),
         (("config", "show", *RUN, "--set", "samples"), "--set samples: the key or the = is missing. Fix: write key="),
-        (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml. Fix: check the path"),
+        (("config", "show", "--config", "no-such.yaml"), "No config file at no-such.yaml, and no config of that"),
         (("config", "show", "--prompt-column", "prompt"), "--prompt-column needs a --dataset. Fix: add --dataset"),
         (("config", "show", "--config", "no-such.yaml", "--limit", "3"), "--limit needs a --dataset. Fix: add"),
         (("report", "/no/such/run"), "There is no folder /no/such/run. Fix: check the path."),

@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from safechain_ray.catalog import models
 from safechain_ray.catalog.entries import EngineNeeds
-from safechain_ray.config import RunConfig, read_config
+from safechain_ray.config import RunConfig, bundled_configs, read_config
 from safechain_ray.engines.start import Device, EngineStart
 from safechain_ray.engines.vllm import start_vllm
 from safechain_ray.errors import RowError
@@ -177,22 +177,6 @@ INTERVAL_ERRORS = 2 * 1.96
 
 GREEDY_TOKENS = 300
 
-QUICKSTART: Mapping[str, Any] = {
-    "model": "demo-reasoner",
-    "datasets": ["quickstart"],
-    "strategies": [
-        "default",
-        "zerothink",
-        "lessthink",
-        {"name": "morethink", "max_rounds": 3, "think_budget": 400},
-    ],
-    "sampling": {"temperature": 0.6, "top_p": 0.95, "max_tokens": 600},
-    "samples": 5,
-    "judges": ["demo-guard", "refusal-match"],
-    "resources.block_rows": 8,
-}
-"""configs/quickstart.yaml, which is not part of an installed package."""
-
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -231,7 +215,7 @@ class Reference:
 
 def quickstart(**keys: Any) -> RunConfig:
     """The run of `make demo`; `keys` override its config."""
-    return read_config(None, {**QUICKSTART, **keys}, ())
+    return read_config(bundled_configs()["quickstart"], keys, ())
 
 
 def read_reference() -> Reference:

@@ -205,7 +205,7 @@ def test_nodes_get_what_the_project_is_installed_from_and_no_environment_of_your
     mounts = {
         remote: Path(local) for remote, local in read_yaml(file)["file_mounts"].items() if "safechain_ray/" in remote
     }
-    assert {local.name for local in mounts.values()} == {"safechain_ray", "pyproject.toml", "README.md"}
+    assert {local.name for local in mounts.values()} == {"safechain_ray", "configs", "pyproject.toml", "README.md"}
     assert all((ROOT / local).exists() for local in mounts.values())
 
 

@@ -28,10 +28,8 @@ from safechain_ray.commands.gpu_check.check import (
     title_of,
     write_finding,
 )
-from safechain_ray.config import read_config
 from safechain_ray.engines.start import EngineStart
 from safechain_ray.errors import UnknownNameError
-from safechain_ray.runs.resolve import resolve
 from safechain_ray.testing import Script, ScriptedEngines
 from tests.processes import python_path
 from tests.unit.commands.gpu_check import steps_of_tests
@@ -141,9 +139,13 @@ def test_an_engine_that_does_otherwise_fails_its_case(case: str, loop: asyncio.A
         cases.CASES[case](RunningEngine(engine, loop))
 
 
-def test_the_quickstart_of_the_check_is_that_of_the_demo():
-    config = read_config(Path("configs/quickstart.yaml"), {}, ())
-    assert resolve(quickstart()).identity() == resolve(config).identity()
+def test_the_check_runs_the_quickstart_from_any_folder_with_keys_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    config = quickstart(**{"resources.device": "cuda"})
+    assert (config.resources.device, config.resources.block_rows) == ("cuda", 8)
+    assert len(config.strategies) == 4
 
 
 def test_the_stored_reference_is_whole():

@@ -1,0 +1,60 @@
+"""Configs that ship with the package: `--config paper/main_table` works from any folder.
+
+The files are in `configs/` of a checkout. The wheel has them inside the package (`tool.hatch` in pyproject.toml).
+"""
+
+from difflib import get_close_matches
+from importlib.resources import files
+from itertools import takewhile
+from pathlib import Path
+
+from safechain_ray.errors import InputError
+
+SUFFIX = ".yaml"
+
+
+def bundled_configs() -> dict[str, Path]:
+    """The file of each config that ships with the package, by name."""
+    folder = _folder()
+    return {_name(file.relative_to(folder)): file for file in sorted(folder.rglob(f"*{SUFFIX}"))}
+
+
+def find_config(path: Path) -> Path:
+    """The config file at `path`, or else the bundled config of that name.
+
+    The name may have `configs/` before it and `.yaml` behind it, so that a command for a checkout works elsewhere too.
+    Raises InputError for neither, with the nearest names.
+
+    Example:
+        >>> find_config(Path("paper/main_table")).name
+        'main_table.yaml'
+    """
+    file = path.expanduser()
+    if file.is_file():
+        return file
+    name, known = _name(path).removeprefix("configs/"), bundled_configs()
+    if name in known:
+        return known[name]
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    nearest = f" Nearest: {', '.join(near)}." if near else ""
+    raise InputError(
+        f"No config file at {path}, and no config of that name is part of the package.{nearest} Fix: check the path, "
+        "or give a name that `safechain-ray config list` shows."
+    )
+
+
+def about(file: Path) -> str:
+    """The first sentence of the comment at the top of a config, without the line for editors."""
+    lines = takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines())
+    comment = " ".join(line.removeprefix("#").strip() for line in lines if "$schema=" not in line)
+    return f"{comment.partition('. ')[0].removesuffix('.')}."
+
+
+def _folder() -> Path:
+    package = Path(str(files("safechain_ray")))
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def _name(path: Path) -> str:
+    return path.as_posix().removesuffix(SUFFIX)
