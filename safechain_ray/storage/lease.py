@@ -283,9 +283,12 @@ def _process_started(process: int) -> str:
     return stat.rpartition(")")[2].split()[19]
 
 
+CLOCK: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""A monotonic clock that includes the time that the machine sleeps: macOS has no other monotonic clock."""
+
+
 def _clock() -> float:
-    """Seconds of a monotonic clock that includes the time that the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.clock_gettime(CLOCK)
 
 
 def _utc(seconds: float) -> str:

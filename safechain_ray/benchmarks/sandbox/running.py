@@ -47,7 +47,7 @@ FREE_USERS_OF_CONTAINERS = 60_000
 """where fewer ids are mapped, as in a container without root's permissions on the machine"""
 
 INSTALL_FIX = (
-    "Fix: install bubblewrap (Debian, Ubuntu: apt install bubblewrap) on a kernel that lets its user create "
+    "Fix: install bubblewrap (Debian, Ubuntu: apt install bubblewrap) on a Linux kernel that lets its user create "
     "namespaces; docs/sandbox.md explains the settings for containers, Kubernetes and Ubuntu 24.04."
 )
 

