@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ case "$*" in
     printf '#!/bin/sh\\necho "table of the doctor"\\nexit $DOCTOR\\n' > "$3/bin/safechain-ray"
     chmod +x "$3/bin/safechain-ray" ;;
   *"-m pip"*) echo "$*" >> installed ;;
+  *tomllib*) echo torch==2.13.0+cpu ;;
   *ensurepip*) echo 3.11.7 ;;
   *_base_executable*) echo "$0" ;;
   *platform*) echo "Python 3.11.7, torch 2.13.0" ;;
@@ -78,6 +80,54 @@ def test_a_login_node_without_a_gpu_is_set_up_for_nodes_that_have_some(tree: Pat
     assert done.returncode == 0, done.stderr
     assert "no GPU here: run '.venv/bin/safechain-ray doctor' on a GPU node" in done.stdout
     assert "table of the doctor" not in done.stdout
+
+
+def add_uv(tree: Path, exit_code: int) -> None:
+    """A uv on PATH that notes its arguments."""
+    (tree / "bin").mkdir(exist_ok=True)
+    (tree / "bin" / "uv").write_text(f'#!/bin/sh\necho "$*" >> uv_arguments\nexit {exit_code}\n')
+    (tree / "bin" / "uv").chmod(0o755)
+
+
+def test_uv_installs_the_project_where_it_is_on_path(tree: Path):
+    add_uv(tree, exit_code=0)
+    done = set_up(tree, doctor=0, EXTRA="cpu", SETUP_PINS="ray==2.58")
+
+    assert done.returncode == 0, done.stderr
+    (arguments,) = (tree / "uv_arguments").read_text().splitlines()
+    assert arguments.startswith("pip install --python .venv/bin/python --no-sources")
+    assert arguments.endswith("-e .[cpu,train,dev] ray==2.58")
+    with_pip = (tree / "installed").read_text()
+    assert "torch==2.13.0+cpu" in with_pip  # before uv: it can't take the build for CUDA by mistake
+    assert ".[cpu,train,dev]" not in with_pip
+
+
+def test_pip_installs_what_uv_could_not_find(tree: Path):
+    add_uv(tree, exit_code=2)
+    done = set_up(tree, doctor=0)
+
+    assert done.returncode == 0, done.stderr
+    assert "uv could not install it (see .venv/setup.log); installing it with pip" in done.stdout
+    assert ".[gpu,train,dev]" in (tree / "installed").read_text()
+
+
+@pytest.mark.parametrize("minor", [10, 15])
+def test_a_python_that_is_too_old_or_too_new_is_refused(tree: Path, minor: int):
+    (tree / "python").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = (3, {minor}, 0)\n$2"\n'
+    )
+    refused = set_up(tree, doctor=0)
+    assert refused.returncode == 1
+    assert "is not a working Python 3.11 to 3.14 with the venv module" in refused.stderr
+
+
+def test_another_system_than_linux_is_sent_to_the_installation_without_vllm(tree: Path):
+    (tree / "bin").mkdir()
+    (tree / "bin" / "uname").write_text("#!/bin/sh\necho Darwin\n")
+    (tree / "bin" / "uname").chmod(0o755)
+    refused = set_up(tree, doctor=0)
+    assert refused.returncode == 1
+    assert "for models behind an API: pip install . (docs/laptop.md)" in refused.stderr
 
 
 def test_another_environment_gets_the_versions_that_it_is_pinned_to(tree: Path):
