@@ -35,7 +35,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_no_text_of_any_plot_is_cut_or_touches_another_one(report: Path, open_page, width: int):
     page = open_page(report, width=width).page
     kinds = page.locator("figure").evaluate_all("all => all.map((one) => one.dataset.name.split('-')[0])")
-    assert kinds == ["safety", "strategies", "categories", "decoding", "decoding"]
+    assert kinds == ["safety", "strategies", "categories", "decoding", "decoding", "strategy"]
     assert crowded_texts(page) == []
 
 

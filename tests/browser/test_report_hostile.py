@@ -114,7 +114,7 @@ def test_links_columns_and_notes_of_hostile_text_are_inert(folder: RunFolder, op
     expect(reader.article).to_contain_text(MARKUP)
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={HOSTILE}"
     page.get_by_role("button", name="Side by side").click()
-    page.get_by_label("Compare").select_option("settings")
+    page.get_by_label("Compare samples").select_option("settings")
     expect(reader.article.locator(".column h4")).to_contain_text(MARKUP)
     page.get_by_role("button", name="Write a note").click()
     page.locator("#note-label").fill(MARKUP)

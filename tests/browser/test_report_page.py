@@ -54,7 +54,7 @@ def test_what_went_wrong_is_counted_before_any_figure(run: Run, reader: Reader):
     missing = sum(judge.missing for each in run.metrics.settings for judge in each.judges)
     assert reader.page.locator("[data-count=missing] strong").inner_text() == str(missing)
     keys = reader.page.locator("main > section").evaluate_all("all => all.map(one => one.id)")
-    assert keys == ["first", "figures", "plots", "run", "samples", "glossary"]
+    assert keys == ["first", "figures", "plots", "strategies", "run", "samples", "glossary"]
 
 
 FILTERS = {

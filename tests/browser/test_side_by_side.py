@@ -66,9 +66,9 @@ def test_the_samples_of_a_prompt_are_side_by_side_with_outcome_verdicts_and_text
 def test_the_same_prompt_under_other_settings_is_side_by_side(page: Page, samples: list[Sample]):
     page.locator("#list li").nth(2).click()
     page.keyboard.press("c")
-    page.get_by_label("Compare").select_option("settings")
+    page.get_by_label("Compare samples").select_option("settings")
     expect(columns(page).first.locator("h4")).to_have_text("small default K=3")
-    expect(page.get_by_label("Compare")).to_be_focused()
+    expect(page.get_by_label("Compare samples")).to_be_focused()
     assert names(page) == ["small default K=3", "small zerothink K=3", "small lessthink K=2"]
     # The third sample of each setting; lessthink has two, so its first.
     for column, of in zip(columns(page).all(), (samples[2], samples[92], samples[180]), strict=True):
@@ -90,7 +90,7 @@ def test_columns_are_chosen_and_stay_chosen_for_the_next_sample(page: Page):
 
 def test_a_column_opens_its_sample(page: Page):
     page.get_by_role("button", name="Side by side").click()
-    page.get_by_label("Compare").select_option("settings")
+    page.get_by_label("Compare samples").select_option("settings")
     page.get_by_role("button", name="Open small zerothink").click()
     expect(page.locator("#sample header p").first).to_contain_text("small zerothink")
     expect(page.locator("#list li[aria-selected=true]")).to_have_attribute("data-row", "90")

@@ -172,7 +172,7 @@ def _prepare(axes: Axes, scale: Scale, height: float) -> None:
     axes.set_ylim(height, 0)
     axes.set_xticks([at for at, _ in scale.ticks], [words for _, words in scale.ticks])
     axes.set_yticks([])
-    axes.tick_params(labeltop=height > SCREEN)
+    axes.tick_params(labeltop=height > SCREEN and scale.ends is None)  # the names of the directions are there
     if scale.axis is not None:
         axes.axvline(scale.axis, color=SOFT, linewidth=1, zorder=1)
     for words, share, aligned in zip(scale.ends or (), (0, 1), ("left", "right"), strict=False):
