@@ -54,6 +54,7 @@ def shell(command: str, folder: Path, environment: Mapping[str, str]) -> subproc
     )
 
 
+@pytest.mark.long
 def test_every_command_of_the_page_works_without_the_extras(tmp_path: Path, environment: Mapping[str, str]) -> None:
     assert len(COMMANDS) > 8
     with serving(answer) as api:
