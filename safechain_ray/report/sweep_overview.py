@@ -75,15 +75,23 @@ def headlines(models: Sequence[SweptModel], efforts: Mapping[str, Effort]) -> It
         yield Headline(f"${sum(paid):,.2f}", "paid to providers")
 
 
+def reasons(models: Sequence[SweptModel]) -> Iterator[str]:
+    """A sentence for each model that is not done and has an error, failed ones first."""
+    for status in NOT_DONE:
+        for model in models:
+            if model.status == status and model.error:
+                attempts = f"{model.attempts} attempt{'' if model.attempts == 1 else 's'}"
+                yield f"{model.model} ({status_label(model)}, {attempts}): {model.error}"
+
+
 def models_table(models: Sequence[SweptModel], efforts: Mapping[str, Effort], links: Mapping[str, str]) -> Table:
-    """One row a model: failed ones first, with their last errors. `links` are reports by model."""
+    """One row a model, failed ones first. `links` are reports by model."""
     with_gpus = any(each.gpu_hours for each in efforts.values())
     with_cost = any(each.dollars is not None for each in efforts.values())
     columns = (
         text_column("Model"),
         text_column("Status"),
         *figure_columns("Time", *(["GPU-hours"] if with_gpus else []), *(["Cost"] if with_cost else []), "Attempts"),
-        text_column("Last error"),
     )
     rows = [
         _row(model, efforts.get(model.model), links.get(model.model, ""), with_gpus, with_cost)
@@ -104,5 +112,4 @@ def _row(model: SweptModel, effort: Effort | None, link: str, with_gpus: bool, w
         *([cell("" if effort is None else f"{effort.gpu_hours:,.1f}")] if with_gpus else []),
         *([cell("" if dollars is None else f"${dollars:,.2f}")] if with_cost else []),
         count_cell(model.attempts),
-        cell("" if is_done else model.error or ""),
     )

@@ -7,6 +7,7 @@ from safechain_ray.catalog.published import published_figures
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.document import printable
 from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import (
     Markup,
@@ -31,7 +32,7 @@ from safechain_ray.report.leaderboard import (
     rankings,
 )
 from safechain_ray.report.plots.comparison import ranking_plot
-from safechain_ray.report.sweep_overview import Effort, headlines, models_table
+from safechain_ray.report.sweep_overview import Effort, headlines, models_table, reasons
 
 
 def sweep_page(
@@ -79,7 +80,8 @@ def _what_ran(models: Sequence[SweptModel], efforts: Mapping[str, Effort], links
         )
         for headline in headlines(models, efforts)
     ]
-    return join(element("ul", tiles, class_="tiles"), html_table(models_table(models, efforts, links)))
+    errors = [element("p", printable(reason), class_="caveat") for reason in reasons(models)]
+    return join(element("ul", tiles, class_="tiles"), errors, html_table(models_table(models, efforts, links)))
 
 
 def _know_first(runs: Sequence[SweepRun]) -> Markup:

@@ -6,7 +6,7 @@ import pytest
 
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.report.html.sweep import sweep_page
-from safechain_ray.report.sweep_overview import effort, headlines, models_table
+from safechain_ray.report.sweep_overview import effort, headlines, models_table, reasons
 from safechain_ray.runs.run_file import RunFile
 
 START = "2026-11-30T20:00:00+00:00"
@@ -71,9 +71,10 @@ def test_failed_models_come_first_with_their_reason() -> None:
     models = [swept("a"), swept("b", "failed", "CUDA out of memory", 2)]
     table = models_table(models, {}, {"a": "a/report.html"})
 
+    assert list(reasons(models)) == ["b (failed, 2 attempts): CUDA out of memory"]
     assert [[cell.lines[0] for cell in row] for row in table.groups[0]] == [
-        ["b", "failed", "", "2", "CUDA out of memory"],
-        ["a", "done", "", "1", ""],
+        ["b", "failed", "", "2"],
+        ["a", "done", "", "1"],
     ]
     assert table.groups[0][1][0].link == "a/report.html"
 
