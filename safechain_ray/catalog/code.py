@@ -70,7 +70,7 @@ def modules_of_catalogs() -> tuple[ModuleType, ...]:
     """Imported modules of catalog folders. They are pickled by value, as other nodes have no such files."""
     return tuple(
         module
-        for name, module in list(sys.modules.items())
+        for name, module in sys.modules.copy().items()  # other threads may import meanwhile
         if name.partition(".")[0] != __package__.partition(".")[0]
         and (file := getattr(module, "__file__", None))
         and any(_file_of(name, folder) == Path(file).resolve() for folder in _folders)

@@ -204,6 +204,12 @@ def finish(
     return finish_workload(opened.opened, reporter, start_engine, placement)
 
 
+def measure_complete(opened: OpenRun, reporter: RunReporter) -> Evaluation:
+    """Measure an open run without samples to do. Its trackers have received its figures."""
+    reporter.report(opened.workload.all_completed(opened.completed))
+    return opened.workload.measure(opened.folder, opened.opened.record, 0)
+
+
 def check_key(run: ResolvedRun) -> None:
     """Check the key of a model behind an API where the workers have this environment. Raises InputError."""
     missing = missing_key(run.model) if isinstance(run.model, ApiEntry) else None

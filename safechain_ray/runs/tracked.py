@@ -1,6 +1,6 @@
 """The trackers of a run: each gets the run's progress and figures on a thread of its own.
 
-A tracker never delays or ends a run. One that fails, or does not answer, is reported once and left out.
+A tracker never ends a run, and delays its end by `END_SECONDS` at most. One that fails or hangs is reported.
 """
 
 import threading
@@ -15,8 +15,11 @@ from safechain_ray.trackers.base import TrackedRun, Tracker
 
 SEND_SECONDS = 10.0
 
-END_SECONDS = 120.0
+END_SECONDS = 60.0
 """The time that the trackers have to receive the figures at the end of a run."""
+
+FAILED_END_SECONDS = 5.0
+"""The same for a run that failed or is interrupted: it has no figures, and somebody waits for its end."""
 
 Open = Callable[[TrackedRun], Tracker]
 Call = Callable[[Tracker], None]
@@ -28,11 +31,11 @@ class TrackedReporter:
     `figures` are sent when the run ends.
     """
 
-    def __init__(self, reporter: RunReporter, trackers: Collection["_Sender"]) -> None:
+    def __init__(self, reporter: RunReporter, trackers: Collection["_Sender"], completed: int) -> None:
         self._reporter = reporter
         self._trackers = trackers
         self._sent = 0.0
-        self._step = 0
+        self._step = completed
         self.figures: Mapping[str, float] = {}
 
     def report(self, sentence: str) -> None:
@@ -53,15 +56,24 @@ class TrackedReporter:
         figures, step = self.figures, self._step
         for sender in self._trackers:
             sender.end(lambda tracker: tracker.finish(figures, step, failed))
-        deadline = time.monotonic() + END_SECONDS
+        seconds = FAILED_END_SECONDS if failed else END_SECONDS
+        deadline = time.monotonic() + seconds
         for sender in self._trackers:
-            sender.wait(deadline - time.monotonic())
+            if not sender.ended_within(deadline - time.monotonic()) and not failed:
+                self.report(
+                    f"{sender.name} did not take the figures within {seconds:.0f} seconds. The run's folder has them. "
+                    "Fix: rerun the command, which sends them again."
+                )
 
 
 @contextmanager
-def tracked(names: Collection[TrackerName], run: TrackedRun, reporter: RunReporter) -> Iterator[TrackedReporter]:
-    """The reporter of a run for the length of a block, with the trackers `names`."""
-    tracked_reporter = TrackedReporter(reporter, [_Sender(name, OPEN[name], run, reporter.report) for name in names])
+def tracked(
+    names: Collection[TrackerName], run: TrackedRun, reporter: RunReporter, completed: int = 0
+) -> Iterator[TrackedReporter]:
+    """The reporter of a run for the length of a block, with the trackers `names`. `completed` rows are done already."""
+    kinds = {name: LOAD[name]() for name in names}  # here, as imports on other threads disturb who walks sys.modules
+    senders = [_Sender(name, kind, run, reporter.report) for name, kind in kinds.items()]
+    tracked_reporter = TrackedReporter(reporter, senders, completed)
     try:
         yield tracked_reporter
     except BaseException:
@@ -89,7 +101,7 @@ class _Sender:
     """One tracker on its thread. It gets the latest values when it is free: earlier ones have lower counts."""
 
     def __init__(self, name: str, open_tracker: Open, run: TrackedRun, report: Callable[[str], None]) -> None:
-        self._name = name
+        self.name = name
         self._report = report
         self._changed = threading.Condition()
         self._next: Call | None = None
@@ -109,56 +121,58 @@ class _Sender:
             self._last = call
             self._changed.notify()
 
-    def wait(self, seconds: float) -> None:
-        """Wait for the last call. Reports a tracker that takes longer."""
+    def ended_within(self, seconds: float) -> bool:
+        """Whether the last call has ended, or the tracker has failed, after at most these seconds."""
         self._thread.join(max(0.0, seconds))
-        if self._thread.is_alive():
-            self._report(
-                f"{self._name} did not take the figures within {END_SECONDS:.0f} seconds. The run's folder has them. "
-                "Fix: rerun the command, which sends them again."
-            )
+        return not self._thread.is_alive()
 
     def _work(self, open_tracker: Open, run: TrackedRun) -> None:
-        try:
-            tracker = open_tracker(run)
-            for call in self._calls():
+        tracker: Tracker | None = None
+        error: Exception | None = None
+        for call in self._calls():
+            try:
+                tracker = tracker or open_tracker(run)
                 call(tracker)
-        except Exception as error:  # the packages of trackers raise errors of many kinds
-            self._report(
-                f"{self._name} failed, and gets nothing more of this run: {redact(str(error) or repr(error))}. The run "
-                "itself is not affected. Fix: rerun the command when it is finished, which sends the figures."
-            )
+                error = None
+            except Exception as failure:  # the packages of trackers raise errors of many kinds
+                if error is None:
+                    self._report(
+                        f"{self.name} failed: {redact(str(failure) or repr(failure))}. The run is not affected, and "
+                        "later values are sent again. Fix: rerun the command when it is finished, which sends the "
+                        "figures."
+                    )
+                error = failure
 
     def _calls(self) -> Iterator[Call]:
         """Each call when it comes, up to the last one."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._next or self._last)
-                call, self._next, is_over = self._next, None, self._last is not None
+                call, self._next, last = self._next, None, self._last
             if call is not None:
                 yield call
-            if is_over and self._last is not None:
-                yield self._last
+            if last is not None:
+                yield last
                 return
 
 
-def _wandb(run: TrackedRun) -> Tracker:
+def _wandb() -> Open:
     from safechain_ray.trackers.wandb import WandbTracker
 
-    return WandbTracker(run)
+    return WandbTracker
 
 
-def _mlflow(run: TrackedRun) -> Tracker:
+def _mlflow() -> Open:
     from safechain_ray.trackers.mlflow import MlflowTracker
 
-    return MlflowTracker(run)
+    return MlflowTracker
 
 
-def _tensorboard(run: TrackedRun) -> Tracker:
+def _tensorboard() -> Open:
     from safechain_ray.trackers.tensorboard import TensorboardTracker
 
-    return TensorboardTracker(run)
+    return TensorboardTracker
 
 
-OPEN: Mapping[TrackerName, Open] = {"wandb": _wandb, "mlflow": _mlflow, "tensorboard": _tensorboard}
+LOAD: Mapping[TrackerName, Callable[[], Open]] = {"wandb": _wandb, "mlflow": _mlflow, "tensorboard": _tensorboard}
 """The packages are imported by the trackers that a run has."""

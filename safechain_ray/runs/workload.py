@@ -160,7 +160,9 @@ def finish(
     Raises the errors of `run` once engines start, and PlanError.
     """
     workload = opened.workload
-    with tracked(workload.report_to, opened.record.tracked_run, reporter) as tracked_reporter:
+    with tracked(
+        workload.report_to, opened.record.tracked_run, reporter, opened.remaining.completed
+    ) as tracked_reporter:
         committed = _do_remaining(opened, tracked_reporter, start_engine, placement)
         result = workload.measure(opened.folder, opened.record, committed)
         tracked_reporter.figures = workload.tracked_figures(result)

@@ -67,10 +67,10 @@ def check_trackers(names: Collection[TrackerName]) -> None:
 
 def _has_wandb_key() -> bool:
     """Whether W&B can log in without asking. It asks on a terminal otherwise, and a run would wait for the answer."""
-    if os.environ.get("WANDB_MODE", "online") not in ("online", "shared"):
-        return True
-    if os.environ.get("WANDB_API_KEY"):
+    mode = os.environ.get("WANDB_MODE")  # W&B reads its variables once in a process
+    if mode in ("offline", "disabled") or os.environ.get("WANDB_API_KEY"):
         return True
     import wandb
 
-    return bool(wandb.login(prompt=False))
+    is_offline = mode is None and wandb.setup().settings.mode in ("offline", "disabled")
+    return is_offline or bool(wandb.login(prompt=False))

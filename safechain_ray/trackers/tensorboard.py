@@ -1,5 +1,6 @@
 """A run as TensorBoard's event files, in the folder `tensorboard` of the run."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -35,6 +36,8 @@ class TensorboardTracker:
         self.log(figures, step)
         self._writer.close()
         self._upload()
+        if self._remote is not None:
+            shutil.rmtree(self._local, ignore_errors=True)
 
     def _upload(self) -> None:
         if self._remote is not None:

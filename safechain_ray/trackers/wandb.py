@@ -2,16 +2,20 @@
 
 import os
 from collections.abc import Mapping
+from typing import Literal, cast
 
 import wandb
 
 from safechain_ray.trackers.base import PROJECT, TrackedRun
 
+Mode = Literal["online", "offline", "disabled", "shared"] | None
+
 
 class WandbTracker:
     """A run of the project WANDB_PROJECT. Its own variables (WANDB_ENTITY, WANDB_MODE, WANDB_DIR) are respected.
 
-    Neither the terminal's output nor the code of the working folder is uploaded: both may have prompts in them.
+    Neither the terminal's output nor facts about the machine, its command line and its code are sent: they may have
+    prompts and secrets in them.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -19,10 +23,14 @@ class WandbTracker:
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             id=run.run_id,
             name=run.name,
+            mode=cast(Mode, os.environ.get("WANDB_MODE")),  # W&B itself reads its variables once in a process
+            dir=os.environ.get("WANDB_DIR"),
             resume="allow",
             reinit="create_new",  # a sweep has several runs in one process
             config={**run.config, "folder": run.place},
-            settings=wandb.Settings(silent=True, console="off", save_code=False, disable_git=True),
+            settings=wandb.Settings(
+                silent=True, console="off", save_code=False, disable_git=True, x_disable_meta=True, x_disable_stats=True
+            ),
         )
 
     def log(self, values: Mapping[str, float], step: int) -> None:

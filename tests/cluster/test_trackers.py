@@ -61,7 +61,7 @@ def test_a_server_that_is_not_there_is_reported_and_the_run_is_whole(run: Runner
 
     assert done.metrics.settings[0].rows == 300
     (sentence,) = [sentence for sentence in run.reporter.sentences if "mlflow" in sentence]
-    assert "mlflow failed, and gets nothing more of this run" in sentence
+    assert "mlflow failed" in sentence
 
 
 def tensorboard_scalars(folder: Path) -> dict[str, list[float]]:

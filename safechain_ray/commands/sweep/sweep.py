@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from safechain_ray.cluster.session import ray_session
-from safechain_ray.commands.evaluate import OpenRun, finish, open_run
+from safechain_ray.commands.evaluate import OpenRun, measure_complete, open_run
 from safechain_ray.commands.sweep.record import SWEEP_FILE, SweepRecord, SweptModel, swept_models
 from safechain_ray.commands.sweep.schedule import Schedule, SweepOptions
 from safechain_ray.config import RunConfig, SweepConfig
@@ -136,7 +136,7 @@ def _opened(
                     waiting[name] = opened
                     record.queued(name)
                 else:
-                    record.done(name, finish(opened, named, start_engine).errors)
+                    record.done(name, measure_complete(opened, named).errors)
         except SafechainError as error:
             reporter.report(f"{name} can't be evaluated: {error}")
             record.failed(name, str(error))

@@ -42,7 +42,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[Recorded]:
         found.append(Recorded(run))
         return found[-1]
 
-    monkeypatch.setitem(module.OPEN, "wandb", open_recorded)  # type: ignore[arg-type]
+    monkeypatch.setitem(module.LOAD, "wandb", lambda: open_recorded)  # type: ignore[arg-type]
     return found
 
 
@@ -79,7 +79,7 @@ def test_a_tracker_that_fails_is_reported_once_without_its_secrets(
     def fail(run: TrackedRun) -> Tracker:
         raise OSError("no route to https://user:secret@tracker.example")
 
-    monkeypatch.setitem(module.OPEN, "wandb", fail)  # type: ignore[arg-type]
+    monkeypatch.setitem(module.LOAD, "wandb", lambda: fail)  # type: ignore[arg-type]
     reporter = RecordingReporter()
     with tracked(["wandb"], run, reporter) as tracked_reporter:
         tracked_reporter.update(at(10))
@@ -98,7 +98,7 @@ def test_a_tracker_that_hangs_delays_no_progress_and_is_reported_at_the_end(
         released.wait()
         return Recorded(run)
 
-    monkeypatch.setitem(module.OPEN, "wandb", hang)  # type: ignore[arg-type]
+    monkeypatch.setitem(module.LOAD, "wandb", lambda: hang)  # type: ignore[arg-type]
     monkeypatch.setattr(module, "END_SECONDS", 0.1)
     shown: list[Snapshot] = []
     reporter = RecordingReporter(shown.append)
@@ -109,6 +109,34 @@ def test_a_tracker_that_hangs_delays_no_progress_and_is_reported_at_the_end(
 
     assert len(shown) == 11
     assert "did not take the figures" in " ".join(reporter.sentences)
+
+
+def test_an_error_that_passes_loses_no_figures(run: TrackedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Flaky(Recorded):
+        def log(self, values: Mapping[str, float], step: int) -> None:
+            raise OSError("connection reset")
+
+    opened: list[Flaky] = []
+
+    def open_flaky(run: TrackedRun) -> Tracker:
+        opened.append(Flaky(run))
+        return opened[-1]
+
+    monkeypatch.setitem(module.LOAD, "wandb", lambda: open_flaky)  # type: ignore[arg-type]
+    reporter = RecordingReporter()
+    with tracked(["wandb"], run, reporter) as tracked_reporter:
+        tracked_reporter.update(at(10))
+        tracked_reporter.figures = {"safe": 0.5}
+
+    assert [figures for figures, _, _ in opened[0].finished] == [{"safe": 0.5}]
+    assert len(opened) == len(reporter.sentences) == 1
+
+
+def test_a_finished_run_sends_its_figures_at_its_last_step(run: TrackedRun, opened: list[Recorded]):
+    with tracked(["wandb"], run, RecordingReporter(), completed=300) as reporter:
+        reporter.figures = {"safe": 0.5}
+
+    assert opened[0].finished == [({"safe": 0.5}, 300, False)]
 
 
 def test_counts_of_earlier_attempts_are_in_the_progress() -> None:
