@@ -48,8 +48,11 @@ class FinishedRun:
 
     @cached_property
     def texts(self) -> dict[tuple[str, str], str]:
-        """The text of each prompt, by data set and prompt_id."""
-        return self.folder.prompt_texts()
+        """The text of each prompt, by data set and prompt_id; without those that `push` left out.
+
+        A copy of a run that was pushed without prompts has an empty text for each.
+        """
+        return {prompt: text for prompt, text in self.folder.prompt_texts().items() if text}
 
     @property
     def asked(self) -> Asked:
@@ -86,9 +89,10 @@ def compare_runs(uris: Sequence[str], stand_ins: StandIns | None = None) -> Comp
         _check_settings(pairing, baseline, other)
         compared = _compared(pairing, baseline, other, stand_ins)
         if not compared:
+            datasets = list(dict.fromkeys(first.dataset for first, _ in pairing.pairs))
             raise InputError(
                 f"{baseline.folder.folder} and {other.folder.folder} share no prompt (by id and text) of "
-                f"{_listed(first.dataset for first, _ in pairing.pairs)}. Fix: compare runs with the same prompts."
+                f"{_listed(datasets)}. {_why_none_is_shared((baseline, other), datasets)}"
             )
         pairs += compared
         left_out += _left_out(pairing, compared, baseline, other)
@@ -227,6 +231,22 @@ def _compared(
     return [each for each in compared if each.prompts[0]]
 
 
+def _why_none_is_shared(runs: Sequence[FinishedRun], datasets: Sequence[str]) -> str:
+    """The fix, after the runs whose prompts are withheld: prompts without a text are never equal."""
+    withheld = [
+        f"{run.folder.folder} has no texts of {name}"
+        for run in runs
+        for name in datasets
+        if not any(dataset == name for dataset, _ in run.texts)
+    ]
+    if not withheld:
+        return "Fix: compare runs with the same prompts."
+    return (
+        f"{'; '.join(withheld)}: they were left out when the run was pushed, so prompts of other data can't be "
+        "matched. Fix: compare the original runs, or runs with exactly the same data."
+    )
+
+
 def _compared_pair(
     baseline: FinishedRun,
     first: Setting,
@@ -241,8 +261,9 @@ def _compared_pair(
     same_data = baseline.run_manifest.fingerprints[first.dataset] == other.run_manifest.fingerprints[first.dataset]
     shared = ids[0] & ids[1]
     if not same_data:
-        texts = (baseline.texts, other.texts)
-        shared = {each for each in shared if texts[0][first.dataset, each] == texts[1][first.dataset, each]}
+        here_texts, there_texts = baseline.texts, other.texts
+        keys = {each: (first.dataset, each) for each in shared}
+        shared = {each for each, key in keys.items() if key in here_texts and here_texts[key] == there_texts.get(key)}
     benign = shared & (_benign(baseline, first, here[asked[0]]) | _benign(other, second, there[asked[0]]))
     harmful = shared - benign
     judges = tuple(

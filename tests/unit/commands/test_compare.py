@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from safechain_ray.commands.compare import compare_runs, compare_strategies
@@ -98,6 +100,31 @@ def test_of_other_data_only_prompts_with_the_same_id_and_text_are_compared(one: 
     (pair,) = compared(one, two).pairs
     assert (pair.same_data, pair.prompts) == (False, (1, 6, 3))
     assert (pair.judges[0].differences[0].n, pair.judges[0].differences[0].left_out) == (1, 0)
+
+
+def without_prompts(run: Path) -> Path:
+    """The run as a copy that was pushed without the texts of its prompts."""
+    for file in (run / "samples").glob("*.parquet"):
+        table = pq.read_table(file)
+        empty = pa.array([""] * table.num_rows, pa.string())
+        pq.write_table(table.set_column(table.schema.names.index("prompt"), table.schema.field("prompt"), empty), file)
+    return run
+
+
+def test_prompts_that_were_withheld_when_a_run_was_pushed_are_not_equal(one: Path, tmp_path: Path) -> None:
+    texts = {each: f"Another {text}" for each, text in TEXTS.items()}
+    two = without_prompts(write_run(tmp_path / "two", [(GREEDY, SAFE)], texts))
+    told = refusal(without_prompts(one), two)
+    assert told == (
+        f"{one} and {two} share no prompt (by id and text) of strongreject. {one} has no texts of strongreject; {two} "
+        "has no texts of strongreject: they were left out when the run was pushed, so prompts of other data can't be "
+        "matched. Fix: compare the original runs, or runs with exactly the same data."
+    )
+
+
+def test_copies_without_prompts_of_the_same_data_are_compared_by_id(one: Path, tmp_path: Path) -> None:
+    two = without_prompts(write_run(tmp_path / "two", [(GREEDY, SAFE)], TEXTS, "R1-8B"))
+    assert compared(without_prompts(one), two).pairs[0].prompts == (6, 6, 6)
 
 
 def test_a_part_of_the_data_is_compared_over_that_part(one: Path, tmp_path: Path) -> None:
