@@ -34,7 +34,8 @@ Examples:
 def list_configs(*, as_json: bool) -> None:
     """List the configs that ship with the package. `--config NAME` finds them from any folder.
 
-    A file of that name in your folder wins. `--json` shows where each file is, so that you can copy and change it.
+    A file NAME or NAME.yaml in your folder wins. A path that begins with ./, ../, / or ~ is never such a name. `--json`
+    shows where each file is, so that you can copy and change it.
     """
     rows = [_bundled(name, file) for name, file in bundled_configs().items()]
     if as_json:

@@ -17,6 +17,7 @@ from rich.table import Column, Table
 
 from safechain_ray.cli.common import DONE, FAILED, output_options
 from safechain_ray.cli.options import (
+    ConfigFile,
     base_url_option,
     by_key,
     family_option,
@@ -132,7 +133,7 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
 @click.option(
     "-c",
     "--config",
-    type=click.Path(path_type=Path),
+    type=ConfigFile(),
     help="Config file of a run or a sweep: check its models, judges and output. Beside it: --profile, --set, "
     "--gpu-memory.",
 )

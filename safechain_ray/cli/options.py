@@ -21,6 +21,7 @@ from rich.console import Console
 from safechain_ray.catalog.published import published_figures
 from safechain_ray.catalog.sources import VARIABLE
 from safechain_ray.cli.completion import complete, complete_key
+from safechain_ray.config import config_path
 from safechain_ray.decoding.base import STRATEGIES
 from safechain_ray.errors import InputError
 from safechain_ray.metrics.published import StandIns
@@ -95,6 +96,13 @@ def group(*options: Decorator) -> Decorator:
     return add
 
 
+class ConfigFile(click.Path):
+    """The path of a config file, or the name of one that ships with the package."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        return config_path(super().convert(value, param, ctx))
+
+
 def set_option(help: str = "Set any key of the config. Repeatable.") -> Decorator:
     """The command gets it as `assignments`."""
     return click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help=help)
@@ -107,10 +115,10 @@ def config_options(*, required: bool = False) -> Decorator:
         click.option(
             "-c",
             "--config",
-            type=click.Path(path_type=Path),
+            type=ConfigFile(),
             required=required,
             shell_complete=complete("config"),
-            help=f"Config file in YAML, or a name of `config list`{wins}.",
+            help=f"Config file in YAML, or a name of `config list`{wins}. A file wins, also without its .yaml.",
         ),
         click.option("--profile", metavar="NAME", help="Use the values under profiles.NAME of the config file."),
         set_option(),

@@ -1,6 +1,6 @@
 """Configs of runs, sweeps, studies, benchmarks, training sets and training, read from YAML files and flags."""
 
-from safechain_ray.config.bundled import about, bundled_configs
+from safechain_ray.config.bundled import about, bundled_configs, config_path
 from safechain_ray.config.commands import (
     BuildConfig,
     CheckConfig,
@@ -71,6 +71,7 @@ __all__ = [
     "about",
     "bundled_configs",
     "config_kind",
+    "config_path",
     "json_schema",
     "read_config",
     "read_config_as",

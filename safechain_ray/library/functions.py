@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from safechain_ray.cluster.session import ray_session
-from safechain_ray.config import ImportConfig, JudgingConfig, RunConfig, SweepConfig, read_config_as
+from safechain_ray.config import ImportConfig, JudgingConfig, RunConfig, SweepConfig, config_path, read_config_as
 from safechain_ray.config.base import ARGUMENTS
 from safechain_ray.errors import InputError
 from safechain_ray.library.progress import shown_progress
@@ -176,7 +176,7 @@ def _config(model: type[AnyModel], config: Any, profile: str | None, keys: Mappi
             f"The config is a {type(config).__name__}. Fix: give a {model.__name__}, the path of a file, or keys as "
             "arguments: `**keys`."
         )
-    path = None if config is None else Path(config)
+    path = None if config is None else config_path(config)
     return read_config_as(model, path, dict(_dotted(keys)), profile=profile, origin=ARGUMENTS)
 
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from safechain_ray.cli import app
 from safechain_ray.cli.completion import VALUES
 from safechain_ray.config import CONFIG_KINDS, SweepConfig, about, bundled_configs, config_kind, read_config_as
-from safechain_ray.config.bundled import find_config
+from safechain_ray.config.bundled import config_path, find_config
 from safechain_ray.errors import InputError
 from tests.deployment import ROOT
 
@@ -42,13 +42,31 @@ def test_a_file_on_disk_wins(empty_folder: Path) -> None:
     assert find_config(Path("paper/main_table")).is_relative_to(ROOT)
 
 
+@pytest.mark.parametrize("file", ["quickstart.yaml", "quickstart.yml", "paper/main_table.yaml"])
+def test_a_file_on_disk_wins_also_without_its_suffix(empty_folder: Path, file: str) -> None:
+    own = empty_folder / file
+    own.parent.mkdir(exist_ok=True)
+    own.write_text("{}")
+    assert find_config(Path(file).with_suffix("")).samefile(own)
+
+
+@pytest.mark.parametrize("start", ["./", "../", "~/", "/nowhere/"])
+def test_a_path_that_is_missing_is_refused_and_never_a_bundled_config(start: str) -> None:
+    given = f"{start}configs/quickstart.yaml"
+    done = CliRunner().invoke(app, ["config", "show", "--config", given])
+    assert done.exit_code == 2, done.output
+    assert "No config file at" in done.output
+    assert "Nearest: quickstart. Fix: check the path" in " ".join(done.output.split())
+    with pytest.raises(InputError, match="No config file at"):
+        find_config(config_path(given))
+
+
 @pytest.mark.parametrize(
     ("given", "nearest"),
     [
         ("paper/main_tabel", "Nearest: paper/main_table"),
         ("main_table", "Nearest: paper/main_table"),
         ("configs/quickstar.yaml", "Nearest: quickstart"),
-        ("/nowhere/mine.yaml", "part of the package. Fix"),
     ],
 )
 def test_an_unknown_name_offers_the_nearest(given: str, nearest: str) -> None:
