@@ -100,7 +100,7 @@ class ConfigFile(click.Path):
     """The path of a config file, or the name of one that ships with the package."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return config_path(super().convert(value, param, ctx))
+        return config_path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 def set_option(help: str = "Set any key of the config. Repeatable.") -> Decorator:

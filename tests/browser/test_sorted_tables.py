@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from safechain_ray.report.document import Table, cell, figure_cell, text_column
+from safechain_ray.report.document import Table, cell, figure_cell, figure_columns, text_column
 from safechain_ray.report.glossary import term_column
 from safechain_ray.report.html.definitions import with_glossary
 from safechain_ray.report.html.elements import Section, assemble, html_table, join
@@ -65,6 +65,17 @@ def test_figures_are_sorted_by_number_with_missing_ones_last_and_the_third_click
     safe.get_by_role("button").click()
     assert safe.get_attribute("aria-sort") is None
     assert names(shown) == list(FIGURES)
+
+
+def test_times_are_sorted_by_their_length(tmp_path: Path, open_page):
+    times = {"model-1": "47:12", "model-2": "2:00:05", "model-3": "", "model-4": "0:09", "model-5": "10:00:00"}
+    timed = tuple((cell(name), cell(clock)) for name, clock in times.items())
+    table = Table("Models", (text_column("Model"), *figure_columns("Time")), (timed,), is_sortable=True)
+    page = open_page(written(tmp_path / "times.html", table)).page
+    heading(page, "Time").get_by_role("button").click()
+    assert names(page.locator("table")) == ["model-5", "model-2", "model-1", "model-4", "model-3"]
+    heading(page, "Time").get_by_role("button").click()
+    assert names(page.locator("table")) == ["model-4", "model-1", "model-2", "model-5", "model-3"]
 
 
 def test_names_are_sorted_by_their_letters_and_numbers_and_one_column_is_marked(page: Page):

@@ -3,11 +3,15 @@
 const NO_VALUE = /^(|-|–|none|failed)$/; // as the tables write it; always last
 const COLLATOR = new Intl.Collator("en", { numeric: true });
 
-// The value of a cell without its interval: a number, a text, or null where there is none.
+const TIME = /^(?:(\d+):)?(\d+):(\d{2})$/; // 47:12, or 2:00:05
+
+// The value of a cell without its interval: a number (seconds of a time), a text, or null where there is none.
 function sortValue(cell, isFigure) {
   const first = (cell.querySelector("strong") ?? cell).textContent.split("\n")[0].trim();
   if (NO_VALUE.test(first)) return null;
   if (!isFigure) return first;
+  const time = TIME.exec(first);
+  if (time !== null) return Number(time[1] ?? 0) * 3600 + Number(time[2]) * 60 + Number(time[3]);
   const number = Number.parseFloat(first.replace(/[,+<$]/g, ""));
   return Number.isNaN(number) ? null : number;
 }
