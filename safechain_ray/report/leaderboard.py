@@ -274,10 +274,14 @@ NOT_JUDGED = "–"
 
 @dataclass(frozen=True, slots=True)
 class SweepRun:
-    """A run of the sweep. `link` is the path of its report, relative to the sweep's own."""
+    """A run of the sweep. `link` is the path of its report, relative to the sweep's own; empty without a report.
+
+    `folder` is that of the run below the sweep's, as sweep.json has it: the name of the model may be a short one.
+    """
 
     metrics: RunMetrics
     link: str
+    folder: str = ""
 
 
 @dataclass(frozen=True, slots=True)

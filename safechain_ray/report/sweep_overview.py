@@ -12,7 +12,8 @@ from safechain_ray.runs.run_file import RunFile
 
 LEGEND = (
     "Time: all attempts of the model's run together, loading included. GPU-hours: the GPUs of its own plan over this "
-    "time, without judges that models share. Cost: what providers were paid; the price of GPUs is not known here."
+    "time, without judges that models share. Judges added later count in neither. Cost: what providers were paid; the "
+    "price of GPUs is not known here."
 )
 
 
@@ -37,15 +38,16 @@ class Headline:
 
 
 def effort(run: RunFile) -> Effort | None:
-    """None of a run without an attempt."""
-    if not run.attempts:
+    """None of a run without an attempt of its own. Those of `judge`, perhaps weeks later, are not the sweep's."""
+    attempts = run.own_attempts
+    if not attempts:
         return None
-    seconds = [(attempt.last_moment - attempt.started).total_seconds() for attempt in run.attempts]
+    seconds = [(attempt.last_moment - attempt.started).total_seconds() for attempt in attempts]
     return Effort(
-        started=run.attempts[0].started,
-        ended=max(attempt.last_moment for attempt in run.attempts),
+        started=attempts[0].started,
+        ended=max(attempt.last_moment for attempt in attempts),
         seconds=sum(seconds),
-        gpu_hours=sum(attempt.gpus * each / 3600 for attempt, each in zip(run.attempts, seconds, strict=True)),
+        gpu_hours=sum(attempt.gpus * each / 3600 for attempt, each in zip(attempts, seconds, strict=True)),
         dollars=run.cost_dollars,
     )
 
@@ -80,12 +82,12 @@ def reasons(models: Sequence[SweptModel]) -> Iterator[str]:
     for status in NOT_DONE:
         for model in models:
             if model.status == status and model.error:
-                attempts = f"{model.attempts} attempt{'' if model.attempts == 1 else 's'}"
-                yield f"{model.model} ({status_label(model)}, {attempts}): {model.error}"
+                attempts = f", {model.attempts} attempt{'' if model.attempts == 1 else 's'}" if model.attempts else ""
+                yield f"{model.model} ({status_label(model)}{attempts}): {model.error}"
 
 
 def models_table(models: Sequence[SweptModel], efforts: Mapping[str, Effort], links: Mapping[str, str]) -> Table:
-    """One row a model, failed ones first. `links` are reports by model."""
+    """One row a model, failed ones first. `links` are reports by the folder of the run."""
     with_gpus = any(each.gpu_hours for each in efforts.values())
     with_cost = any(each.dollars is not None for each in efforts.values())
     columns = (
@@ -94,7 +96,7 @@ def models_table(models: Sequence[SweptModel], efforts: Mapping[str, Effort], li
         *figure_columns("Time", *(["GPU-hours"] if with_gpus else []), *(["Cost"] if with_cost else []), "Attempts"),
     )
     rows = [
-        _row(model, efforts.get(model.model), links.get(model.model, ""), with_gpus, with_cost)
+        _row(model, efforts.get(model.model), links.get(model.folder, ""), with_gpus, with_cost)
         for status in (*NOT_DONE, "done")
         for model in models
         if model.status == status

@@ -196,11 +196,14 @@ def test_a_model_with_damaged_metrics_is_reported_as_failed_and_hides_no_other(t
     assert "is no valid JSON" in " ".join(shown.split())
 
 
-def test_a_sweeps_page_links_to_the_pages_of_its_runs(tmp_path: Path):
+def test_a_sweeps_page_links_to_the_pages_of_its_runs_that_exist(tmp_path: Path):
     finished_run(tmp_path / "demo-reasoner")
     (tmp_path / "sweep.json").write_text(
         '{"models": [{"model": "demo-reasoner", "folder": "demo-reasoner", "status": "done"}]}'
     )
+    call("report", str(tmp_path), "--html")
+    assert 'href="demo-reasoner/report.html"' not in (tmp_path / "report.html").read_text()
+    call("report", str(tmp_path / "demo-reasoner"), "--html")
     result = call("report", str(tmp_path), "--html")
     assert result.stdout == f"Report: {tmp_path}/report.html\n"
     assert 'href="demo-reasoner/report.html"' in (tmp_path / "report.html").read_text()

@@ -52,7 +52,7 @@ def sweep_page(
         html_legend(RANKINGS_LEGEND),
         *map(html_table, over_refusal_tables(runs)),
     ]
-    links = {run.metrics.model: run.link for run in runs}
+    links = {run.folder: run.link for run in runs}
     sections = [
         *([Section("models", "What ran", _what_ran(models, efforts or {}, links))] if models else []),
         Section("first", "Warnings and notes", _know_first(runs)),

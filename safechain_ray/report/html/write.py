@@ -60,12 +60,15 @@ def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: 
 
 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
-    """Make the report of the sweep in `folder`: figures, with links to its runs' own reports.
+    """Make the report of the sweep in `folder`: figures, with links to its runs' own reports where they were made.
 
     `target` and the result are as in `write_report`. Raises InputError where there is no sweep.
     """
     results = read_sweep(folder.uri)
-    runs = [SweepRun(metrics, f"{name}/{REPORT}") for name, metrics in results.metrics.items()]
+    runs = [
+        SweepRun(metrics, f"{name}/{REPORT}" if folder.exists(f"{name}/{REPORT}") else "", name)
+        for name, metrics in results.metrics.items()
+    ]
     return _write(sweep_page(runs, stand_ins, results.models, _efforts(folder, results.models)), folder, target)
 
 

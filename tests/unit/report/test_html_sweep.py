@@ -1,7 +1,9 @@
 """The report of a sweep: a leaderboard for each judge, with the figures of each run's metrics.json."""
 
 import re
+from dataclasses import replace
 
+from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.metrics.counts import count_samples
 from safechain_ray.metrics.summary import RunMetrics, summarise
 from safechain_ray.report.html.sweep import sweep_page
@@ -46,6 +48,14 @@ def test_the_page_shows_each_figure_and_links_to_each_report():
     assert cells[:4] == ["75.0", "75.0", "25.0", "25.0"]
     assert '<a href="best/report.html">best</a>' in page
     assert 'id="samples"' not in page
+
+
+def test_a_model_links_to_the_report_in_its_folder_whatever_the_name_in_its_metrics():
+    model = SweptModel(model="org--model-8B", folder="org--model-8B", status="done")
+    page = sweep_page(
+        [replace(run("model-8B", 5, link="org--model-8B/report.html"), folder=model.folder)], models=[model]
+    )
+    assert '<a href="org--model-8B/report.html">org--model-8B</a>' in page
 
 
 def test_names_and_links_are_inert():

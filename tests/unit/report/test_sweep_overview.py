@@ -42,6 +42,15 @@ def test_an_attempt_that_was_cut_off_lasted_to_its_last_note() -> None:
     assert found.seconds == 600
 
 
+def test_judges_that_were_added_later_are_no_time_of_the_sweep() -> None:
+    later = attempt("2026-12-07T10:00:00+00:00", "2026-12-07T12:00:00+00:00", command="judge")
+    found = effort(run(attempt(), later))
+
+    assert found is not None
+    assert found == effort(run(attempt()))
+    assert effort(run(later)) is None
+
+
 @pytest.mark.parametrize("stages", [None, "cuda", [[{"device": "cuda"}]], [["cuda"]]])
 def test_a_plan_that_another_version_noted_otherwise_has_no_gpus(stages: Any) -> None:
     found = effort(run(attempt(stages=stages)))
@@ -77,6 +86,10 @@ def test_failed_models_come_first_with_their_reason() -> None:
         ["a", "done", "", "1"],
     ]
     assert table.groups[0][1][0].link == "a/report.html"
+
+
+def test_a_model_that_the_latest_command_did_not_start_has_no_count_of_attempts() -> None:
+    assert list(reasons([swept("b", "failed", "no GPU", 0)])) == ["b (failed): no GPU"]
 
 
 def test_the_page_begins_with_what_ran_and_its_text_is_inert() -> None:
