@@ -202,6 +202,36 @@ def test_newer_notes_win_and_notes_on_unknown_samples_are_counted(page: Page, sa
     expect(page.locator("#note-text")).to_have_value("New.")
 
 
+@pytest.mark.parametrize("time", ["", "30.11.2026 20:00", "11/30/2126 20:00", "2126-11-30 20:00:00", "soon"])
+def test_a_time_that_is_missing_or_that_a_spreadsheet_rewrote_is_the_oldest(
+    page: Page, samples: list[Sample], tmp_path: Path, time: str
+):
+    write(page, 0, "Mine.")
+    rows = [f"{each.sample_id},From the file.,{time}" for each in samples[:2]]
+    (tmp_path / "notes.csv").write_text("\n".join(["sample_id,note,time", *rows]))
+    assert imported(page, tmp_path / "notes.csv") == (
+        "1 imported. 1 left out: no readable time says that the file is newer than the note here."
+    )
+    expect(page.locator("#note-text")).to_have_value("Mine.")
+    write(page, 1, "Written later.")
+    assert imported(page, tmp_path / "notes.csv").startswith("0 imported. 2 left out")
+
+
+def test_an_empty_row_deletes_no_note(page: Page, samples: list[Sample], tmp_path: Path):
+    write(page, 0, "Mine.")
+    (tmp_path / "notes.csv").write_text(f"sample_id,label,note,time\n{samples[0].sample_id},,,2126-01-01T00:00:00Z\n")
+    assert imported(page, tmp_path / "notes.csv") == "0 imported. 1 left out, because label and note are empty."
+    expect(page.locator("#note-text")).to_have_value("Mine.")
+
+
+@pytest.mark.parametrize("header", ["note,sample_id", '"note","sample_id"', "note; sample_id", "note\tsample_id"])
+def test_the_columns_of_a_csv_are_in_any_order(page: Page, samples: list[Sample], tmp_path: Path, header: str):
+    separator = next(each for each in ",;\t" if each in header)
+    (tmp_path / "notes.csv").write_text(f"{header}\nHere.{separator}{samples[0].sample_id}\n")
+    assert imported(page, tmp_path / "notes.csv") == "1 imported."
+    expect(page.locator("#note-text")).to_have_value("Here.")
+
+
 BROKEN = {
     "no JSON": ('{"sample_id": ', "Line 1 is not JSON."),
     "no id": ('{"note": "x"}', "Line 1 has no sample_id."),

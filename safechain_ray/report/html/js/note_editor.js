@@ -88,12 +88,14 @@ class NoteDialog {
       return;
     }
     const ids = await sampleIds();
-    const counts = { imported: 0, older: 0, unknown: 0 };
+    const counts = { imported: 0, older: 0, undated: 0, empty: 0, unknown: 0 };
     for (const { id, ...note } of records) {
       const ours = this.notes.of(id);
       if (ids.rowOf(id) === undefined) counts.unknown += 1;
-      else if (ours !== null && Date.parse(ours.time) > Date.parse(note.time)) counts.older += 1;
-      else {
+      else if (note.label.trim() === "" && note.note.trim() === "") counts.empty += 1; // it would delete the note here
+      else if (ours !== null && noteMoment(ours.time) > noteMoment(note.time)) {
+        counts[note.time === "" ? "undated" : "older"] += 1;
+      } else {
         await this.notes.set(id, note);
         counts.imported += 1;
       }
@@ -117,9 +119,13 @@ class NoteDialog {
   }
 }
 
-function importedWords({ imported, older, unknown }) {
+function importedWords({ imported, older, undated, empty, unknown }) {
   const words = [`${imported.toLocaleString("en")} imported.`];
   if (older > 0) words.push(`${older.toLocaleString("en")} left out, because the note here is newer.`);
+  if (undated > 0) {
+    words.push(`${undated.toLocaleString("en")} left out: no readable time says that the file is newer than the note here.`);
+  }
+  if (empty > 0) words.push(`${empty.toLocaleString("en")} left out, because label and note are empty.`);
   if (unknown > 0) words.push(`${unknown.toLocaleString("en")} left out, because this page has no such sample.`);
   return words.join(" ");
 }

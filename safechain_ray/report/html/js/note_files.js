@@ -49,12 +49,15 @@ function readJsonLines(text) {
 }
 
 function readCsv(text) {
-  const first = text.split(/\r?\n/, 1)[0];
-  const separator = [",", ";", "\t"].find((each) => first.includes(`${each}"note"`) || first.includes(`${each}note`));
+  const first = text.split(/\r\n|\n|\r/, 1)[0];
+  const separator = [",", ";", "\t"].find((each) => {
+    const names = first.split(each).map((name) => name.trim().replace(/^"(.*)"$/, "$1"));
+    return names.includes("sample_id") && names.includes("note");
+  });
   if (separator === undefined) throw new NoteFileError("The first line names no column sample_id or note.");
   const [head, ...rows] = csvRows(text, separator);
   return rows.map((row, at) => {
-    const named = Object.fromEntries(head.map((name, column) => [name, unguarded(row[column] ?? "")]));
+    const named = Object.fromEntries(head.map((name, column) => [name.trim(), unguarded(row[column] ?? "")]));
     return asRecord(named, `Row ${at + 1}`);
   });
 }
@@ -78,10 +81,20 @@ function csvRows(text, separator) {
   return rows;
 }
 
+// As this page writes it. Other forms are ambiguous: a spreadsheet writes days and months in the order of its language.
+const TIME_OF_NOTE = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)$/;
+
+// Milliseconds for comparing; an unknown time is older than all others.
+function noteMoment(time) {
+  const moment = typeof time === "string" && TIME_OF_NOTE.test(time) ? Date.parse(time) : NaN;
+  return Number.isNaN(moment) ? -Infinity : moment;
+}
+
+// `time` is empty where it is unknown.
 function asRecord({ sample_id: id, label = "", note = "", time = "" }, where) {
   if (typeof id !== "string" || id === "") throw new NoteFileError(`${where} has no sample_id.`);
   if (typeof label !== "string" || typeof note !== "string") {
     throw new NoteFileError(`${where} has a label or a note that is no text.`);
   }
-  return { id, label, note, time: Number.isNaN(Date.parse(time)) ? now() : String(time) };
+  return { id, label, note, time: noteMoment(time) === -Infinity ? "" : time };
 }
