@@ -83,6 +83,11 @@ class JudgeEntry(Entry):
         return self.engine is None and self.endpoint is None
 
     @property
+    def reads_prompt(self) -> bool:
+        """Whether the judge is asked about the prompt too. Rules and requests without its slot read the text alone."""
+        return not self.is_rule and (self.request is None or "prompt" in self.request.slots)
+
+    @property
     def calls_chat_api(self) -> bool:
         """Whether a chat model behind an API answers the judge's requests."""
         return self.endpoint is not None and self.kind in FORMS

@@ -7,6 +7,7 @@ show where a thought first turns unsafe.
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, reduce
 from typing import TypeVar
@@ -22,7 +23,7 @@ from safechain_ray.cluster.workers.judge import PartsOrPieces, RulesAndVotes
 from safechain_ray.cluster.workers.writer import Benign, BlockWriter, block_counts
 from safechain_ray.config import JudgingConfig, ResourcesConfig
 from safechain_ray.engines.start import StartEngine
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, StorageError
 from safechain_ray.judges.base import ThoughtPrefixes, prefixes_table
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.runs.attempt import Attempt, RowStream
@@ -201,6 +202,7 @@ class _LaterJudges(Workload[Result]):
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
+        _check_prompts(folder, self.judges)
         record.start_judging(self.judges, self.parts)
         return record
 
@@ -313,6 +315,20 @@ def _failed(folder: RunFolder, judge: JudgeEntry, prefixes: ThoughtPrefixes) -> 
     target = folder.prefix_verdicts(judge.name)
     tables = (read_prefix_verdicts(target, name, ["pieces", "error"]) for name in target.list_files(".parquet"))
     return sum(sum(failed(table.filter(pc.equal(table["pieces"], prefixes.count)))) for table in tables)
+
+
+def _check_prompts(folder: RunFolder, judges: Sequence[JudgeEntry]) -> None:
+    """Raises InputError for a copy without prompts: a guard would judge each response as one to an empty prompt."""
+    names = [judge.name for judge in judges if judge.reads_prompt]
+    if not names:
+        return
+    with suppress(StorageError):  # a file that can't be read is repaired later
+        if withheld := folder.sets_without_prompts():
+            raise InputError(
+                f"{folder.folder} has no texts of the prompts of {', '.join(withheld)}: they were left out when the "
+                f"run was pushed, and {', '.join(names)} judges a response together with its prompt. Fix: judge the "
+                "original run, or name a judge that reads the response alone."
+            )
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:

@@ -65,12 +65,18 @@ class _Stored:
     answered: bool
 
 
+_NO_TEXT = short_hash("")
+
+
 def pair_samples(a: RunFolder, b: RunFolder, settings: Sequence[tuple[Setting, Setting]]) -> SamplePairs:
-    """The samples of these pairs of settings by prompt_id and sample_index; the prompts' texts have to be equal."""
+    """The samples of these pairs of settings by prompt_id and sample_index; the prompts' texts have to be equal.
+
+    Prompts that `push` left out have empty texts, which are equal to no other.
+    """
     of_a = dict(_stored(a, {first.setting_id: first.setting_id for first, _ in settings}))
     of_b = dict(_stored(b, {second.setting_id: first.setting_id for first, second in settings}))
     both = [key for key in of_a if key in of_b]
-    same = [key for key in both if of_a[key].prompt == of_b[key].prompt]
+    same = [key for key in both if of_a[key].prompt == of_b[key].prompt != _NO_TEXT]
     answered = [key for key in same if of_a[key].answered and of_b[key].answered]
     without = set(same) - set(answered)
     return SamplePairs(
@@ -256,6 +262,7 @@ def resolve_comparison(run_a: str, run_b: str, config: PreferenceConfig) -> Pair
     if not samples.answered and not samples.unanswered:
         raise InputError(
             "The runs have no sample in common: data set, strategy, prompt and its text have to be equal. "
+            "A prompt that was left out when a run was pushed has no text. "
             "Fix: name runs of the same prompts and strategies.\n"
             + "\n".join(
                 f"  {side.folder.folder}: {', '.join(setting.setting_id for setting in side.run_manifest.settings)}"

@@ -143,6 +143,15 @@ class RunFolder:
         rows = (zip(*(table[name].to_pylist() for name in columns), strict=True) for table in tables)
         return {(dataset, prompt_id): prompt for row in rows for dataset, prompt_id, prompt in row}
 
+    def sets_without_prompts(self) -> list[str]:
+        """Data sets with samples but without the texts of their prompts, which `push` left out. Raises StorageError."""
+        found: dict[str, bool] = {}
+        for table in self.counted_samples(["dataset", "prompt"]):
+            with_text = set(pc.unique(table.filter(pc.not_equal(table["prompt"], ""))["dataset"]).to_pylist())
+            for name in pc.unique(table["dataset"]).to_pylist():
+                found[name] = found.get(name, False) or name in with_text
+        return [name for name, has_text in found.items() if not has_text]
+
     def added_verdicts(self, judges: Collection[str]) -> Iterator[pa.Table]:
         """The verdicts of these judges that were added after the run, file by file.
 

@@ -104,6 +104,20 @@ def tear(folder: Folder, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
 
+def test_a_copy_without_prompts_is_judged_by_no_guard_but_by_a_rule(tmp_path: Path, asked: list[tuple[str, ...]]):
+    run = finished_run(tmp_path / "copy", **FEW, parts=["response"])
+    (file,) = run.samples.list_files(".parquet")
+    samples = samples_from_table(run.samples.read_parquet(file))
+    run.samples.write_parquet(file, samples_table([replace(each, prompt="") for each in samples]))
+    with pytest.raises(InputError, match=r"no texts of the prompts of quickstart: .* Fix: judge the original run"):
+        judge(run)
+    assert not asked
+    assert GUARD not in (Path(run.folder.path) / "run.json").read_text().partition("incomplete_judges")[2]
+    answers = read_config_as(JudgingConfig, None, {"judges": ["refusal-match"], "parts": ["answer"]})
+    judge_command.add_judges(str(run.folder), answers, Spoken(), lambda start: None)  # type: ignore[arg-type,return-value]
+    assert asked == [tuple(sorted(ids(run)))]
+
+
 def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(
     run: RunFolder, asked: list[tuple[str, ...]]
 ):

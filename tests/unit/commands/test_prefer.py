@@ -54,6 +54,15 @@ def test_samples_are_paired_by_setting_prompt_and_index_and_the_rest_is_counted(
     assert (found.only_a, found.only_b, found.other_prompt) == (1, 1, 1)
 
 
+def test_prompts_that_were_left_out_of_both_runs_are_not_equal(tmp_path: Path):
+    withheld = {"x1": "", "x2": ""}
+    a = finished_run(tmp_path / "a", {"x1": ["1"], "x2": ["3"]}, prompts=withheld)
+    b = finished_run(tmp_path / "b", {"x1": ["5"], "x2": ["6"]}, prompts=withheld)
+    found = pair_samples(folder_of(a), folder_of(b), [(SETTING, SETTING)])
+    assert (found.answered, found.other_prompt) == ((), 2)
+    assert "A prompt that was left out when a run was pushed has no text" in refusal(a, b)
+
+
 def test_a_pair_is_read_with_both_texts_and_the_columns_of_a(tmp_path: Path):
     a = finished_run(tmp_path / "a", {"x1": ["1"], "x2": ["2"], "x3": ["3"]})
     b = finished_run(tmp_path / "b", {"x3": ["6"], "x2": ["5"], "x1": ["4"]}, family="llama-instruct")
