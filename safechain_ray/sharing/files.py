@@ -35,17 +35,21 @@ def shared_files(
 ) -> Iterator[SharedFile]:
     """The files of the published tree, in `workspace`. `name` is what `load_dataset` takes.
 
+    The first is run.json, which marks the tree as a push: a push to a folder that is interrupted can be repeated.
+
     The next file is made when it is requested, so that a receiver who deletes each file needs the disk of one.
     """
     cleaner = Cleaner.of(run.run_file)
     local = open_folder(str(workspace))
+    record = published_run(run.run_file, cleaner)
+    local.write_text(RUN_FILE, _json(record))
+    yield SharedFile(RUN_FILE, workspace / RUN_FILE)
     for path, table in _tables(run, contents, cleaner):
         local.write_parquet(path, table)
         yield SharedFile(path, workspace / path)
-    record = published_run(run.run_file, cleaner)
     metrics = mapped_texts(run.metrics.model_dump(mode="json"), lambda text: cleaner.text(without_place(text)))
     card = card_text(Card(name, run, contents, terms, record))
-    for path, text in (("metrics.json", _json(metrics)), (RUN_FILE, _json(record)), ("README.md", cleaner.text(card))):
+    for path, text in (("metrics.json", _json(metrics)), ("README.md", cleaner.text(card))):
         local.write_text(path, text)
         yield SharedFile(path, workspace / path)
 

@@ -26,6 +26,9 @@ from safechain_ray.types.known_secrets import KnownSecrets
 
 KEY_VARIABLE = "api_key_env"
 
+PUBLISHED = "published"
+"""The key that marks the run.json of a push. A push replaces no other run."""
+
 KEPT_OF_ATTEMPTS = ("started", "ended", "command", "rows_found", "versions")
 
 PLACE = re.compile(r"(?:~?/|\.{1,2}/|(?:file|s3|gs|gcs)://)\S")
@@ -81,7 +84,12 @@ def published_run(run_file: RunFile, cleaner: Cleaner) -> dict[str, Any]:
     tree.pop("cost_dollars", None)
     tree["tries"] = [_attempt(attempt) for attempt in tree.get("tries", ())]
     cleaned: dict[str, Any] = mapped_texts(tree, lambda text: cleaner.text(without_place(text)))
-    return cleaned
+    return {**cleaned, PUBLISHED: True}
+
+
+def is_published(run_file: RunFile) -> bool:
+    """Whether the run.json was written by a push."""
+    return (run_file.model_extra or {}).get(PUBLISHED) is True
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:

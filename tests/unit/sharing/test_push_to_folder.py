@@ -1,6 +1,7 @@
 """`push --output`: the published tree, read with `datasets.load_dataset` and as a run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -219,18 +220,55 @@ def test_a_second_write_updates_the_folder_and_deletes_what_is_gone(tmp_path: Pa
 
 def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run")
-    with pytest.raises(InputError, match=r"is the folder of the run itself\. Fix: give another --output"):
+    with pytest.raises(InputError, match=r"is the folder of the run itself, or inside it\. Fix: give an empty folder"):
         write(run, run)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("three years")
-    with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give another --output"):
+    with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give an empty folder"):
         write(run, other)
     write(quickstart_run(tmp_path / "quick"), tmp_path / "published")
     before = (tmp_path / "published" / "README.md").read_text()
     with pytest.raises(RunConflictError, match=r"(?s)holds another run\. What differs.*Fix: name another place"):
         write(run, tmp_path / "published")
     assert (tmp_path / "published" / "README.md").read_text() == before
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_copy_of_the_run_is_refused_and_not_changed(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with pytest.raises(InputError, match=r"holds a run, and not an earlier push.*Fix: give an empty folder"):
+        write(run, copy, include="figures")
+    assert bytes_of(copy) == bytes_of(run)
+
+
+@pytest.mark.parametrize("spelling", ["{0}/link", "file://{0}/./run", "file://{0}/run/", "{0}/x/../run", "{0}/run/new"])
+def test_the_folder_of_the_run_is_refused_under_every_spelling(tmp_path: Path, spelling: str) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
+    (tmp_path / "x").mkdir()
+    before = bytes_of(run)
+    with pytest.raises(InputError, match=r"is the folder of the run itself, or inside it\. Fix: give an empty folder"):
+        write_to_folder(publication(run, "figures"), spelling.format(tmp_path), None, lambda name: None)
+    assert bytes_of(run) == before
+
+
+def test_an_interrupted_first_write_can_be_repeated(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+
+    def interrupt(name: str) -> None:
+        if name == "tables/metrics.parquet":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_to_folder(publication(run), str(tmp_path / "published"), None, interrupt)
+    write(run, tmp_path / "published")
+    assert load_run(tmp_path / "published").metrics == load_run(run).metrics
 
 
 def test_many_small_files_of_a_run_are_published_as_few(tmp_path: Path) -> None:

@@ -224,6 +224,13 @@ def test_a_repository_of_something_else_is_refused_before_any_upload(hub: Hub, r
     assert hub.uploads == 0
 
 
+def test_a_run_that_was_uploaded_by_other_means_is_refused(hub: Hub, run: Path) -> None:
+    hub.repositories[NAME] = Repository(False, {"run.json": (run / "run.json").read_bytes()})
+    with pytest.raises(InputError, match=r"holds a run, and not an earlier push.*or a new repository"):
+        push(run)
+    assert hub.uploads == 0
+
+
 def test_a_repository_of_another_run_is_refused_with_the_difference(hub: Hub, run: Path, tmp_path: Path) -> None:
     push(run)
     uploads = hub.uploads
