@@ -12,8 +12,10 @@ import yaml
 from safechain_ray import catalog
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.library import load_run
+from safechain_ray.runs.run_file import RunFile
 from safechain_ray.sharing.push import Publication, Written, read_publication, write_to_folder
 from safechain_ray.sharing.rows import FILE_BYTES, of_file_size
+from safechain_ray.sharing.terms import terms_of
 from tests.made_runs.by_verdicts import write_run
 from tests.unit.sharing.runs import (
     DEFAULT,
@@ -119,8 +121,9 @@ def test_the_card_has_figures_terms_judges_and_how_to_load(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("", ""),
+        ("", "its terms are not in the catalog"),
         (catalog.datasets()["strongreject"].source, ""),
+        (f"{catalog.datasets()['strongreject'].source}.mine.jsonl", "its terms are not in the catalog"),
         ("strongreject.csv", "its terms are not in the catalog"),
         ("https://raw.githubusercontent.com/alexandrasouly/another/", "its terms are not in the catalog"),
     ],
@@ -137,6 +140,29 @@ def test_prompts_are_published_only_where_the_catalog_knows_the_terms_of_their_s
     assert prompts == ({""} if reason else set(TEXTS.values()))
 
 
+@pytest.mark.parametrize(
+    ("dataset", "source", "is_known"),
+    [
+        ("quickstart", "quickstart.csv of safechain_ray", True),
+        ("quickstart", "quickstart.csv", False),
+        ("quickstart", "quickstart.csv.private-customers.jsonl", False),
+        ("quickstart", "", False),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors", True),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors (config behaviors, split benign, revision 886acc35)", True),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors-private (split benign)", False),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors (2).csv", False),
+    ],
+)
+def test_a_set_has_the_terms_of_the_catalog_only_if_its_whole_source_is_the_catalogs(
+    dataset: str, source: str, is_known: bool
+) -> None:
+    stored = {"prompts": 3, "hash": "0", "source": source}
+    record = {"identity": {"model": {"name": "m"}}, "datasets": {dataset: stored}}
+    (terms,) = terms_of(RunFile.model_validate(record))
+    assert (terms.licence != "unknown") == is_known
+    assert bool(terms.withheld) != is_known
+
+
 @pytest.mark.parametrize("dataset", ["wildjailbreak", "harmbench-standard", "wildguard-test"])
 def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts_left_out(
     tmp_path: Path, dataset: str
@@ -144,7 +170,7 @@ def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts
     run = write_run(
         tmp_path / "run", [(DEFAULT.model_copy(update={"dataset": dataset}), UNSAFE)], TEXTS, finished=False
     )
-    set_source(run, dataset, "")
+    set_source(run, dataset, f"{catalog.datasets()[dataset].source} (split test)")
     without = publication(run)
     assert f"{dataset}: " in without.warnings[-1]
     assert "Fix: leave responses out too with --include verdicts, or give --with-restricted" in without.warnings[-1]
