@@ -258,5 +258,5 @@ def test_rows_are_sorted_into_logs_without_loss(tmp_path: Path) -> None:
     ids = pa.concat_tables(tables)["sample_id"].to_pylist()
     own = RunFolder(open_folder(str(tmp_path / "run"))).counted_samples(["sample_id"])
     assert sorted(ids) == sorted(each for table in own for each in table["sample_id"].to_pylist())
-    with pytest.raises(InputError, match=r"at most 500 can be written at a time\. Fix: give a larger --samples-per"):
+    with pytest.raises(InputError, match=r"at most 200 can be written at a time\. Fix: give a larger --samples-per"):
         plan_parts(read_shared_run(str(varied_run(tmp_path / "many", prompts=300))), 1)
