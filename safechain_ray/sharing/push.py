@@ -16,7 +16,7 @@ from safechain_ray.sharing.published import Cleaner, is_published, published_run
 from safechain_ray.sharing.rows import Contents, Include
 from safechain_ray.sharing.run import SharedRun, read_shared_run
 from safechain_ray.sharing.terms import Terms, terms_of
-from safechain_ray.storage import Folder, open_folder, parse_json, redact
+from safechain_ray.storage import Folder, open_folder, parse_json
 
 Report = Callable[[str], None]
 
@@ -91,7 +91,7 @@ def push_to_hub(
 
 
 def write_to_folder(publication: Publication, uri: str, name: str | None, report: Report) -> Written:
-    """Write the same files to the folder `uri`. `name` is the name of the repository in the card; else the folder.
+    """Write the same files to the folder `uri`. The card has the `name` of the repository, else that of the folder.
 
     Raises:
         InputError: The folder is the run's own, or holds something else, such as a copy of the run.
@@ -107,7 +107,7 @@ def write_to_folder(publication: Publication, uri: str, name: str | None, report
         raise InputError(f"{target} holds other files ({', '.join(others[:3])}). Fix: give an empty folder.")
     names = set()
     with TemporaryDirectory(prefix="safechain-ray-push-") as folder:
-        shown = name or redact(uri)
+        shown = name or PurePosixPath(target.path).name
         for file in shared_files(publication.run, shown, publication.contents, publication.terms, Path(folder)):
             report(file.name)
             target.upload(file.path, file.name)

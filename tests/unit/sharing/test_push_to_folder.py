@@ -260,6 +260,15 @@ def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -
     assert (tmp_path / "published" / "README.md").read_text() == before
 
 
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_card_names_the_folder_without_its_place(tmp_path: Path, scheme: str) -> None:
+    run, uri = run_with_later_judge(tmp_path / "run"), f"{scheme}{tmp_path}/alice-private/q"
+    write_to_folder(publication(run), uri, None, lambda name: None)
+    card = (tmp_path / "alice-private" / "q" / "README.md").read_text()
+    assert 'load_dataset("q", "samples", split="train")' in card
+    assert "alice-private" not in card
+
+
 def bytes_of(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
