@@ -10,6 +10,7 @@ from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.folder import differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RUN_FILE, RunFile
+from safechain_ray.sharing.card import CARD, added_keys
 from safechain_ray.sharing.files import OWN_FOLDERS, is_own, shared_files
 from safechain_ray.sharing.hub import HubRepository, Waits, no_repository
 from safechain_ray.sharing.published import Cleaner, is_published, published_run
@@ -82,9 +83,10 @@ def push_to_hub(
     repository = HubRepository(name, waits)
     with no_repository(repository), TemporaryDirectory(prefix="safechain-ray-push-") as folder:
         _check_same(publication, repository.read_record(RUN_FILE), repository.url)
+        added = added_keys(repository.read_file(CARD))
         repository.prepare(private)
         workspace = Path(folder)
-        files = shared_files(publication.run, name, publication.contents, publication.terms, workspace)
+        files = shared_files(publication.run, name, publication.contents, publication.terms, workspace, added)
         model = publication.run.manifest.model
         pushed = repository.push(files, f"Run of {model} by safechain_ray", workspace, report)
     return Written(pushed.url, pushed.files, pushed.deleted, pushed.commit)
@@ -105,10 +107,12 @@ def write_to_folder(publication: Publication, uri: str, name: str | None, report
     others = target.list_files() + [f"{each}/" for each in target.list_folders()]
     if RUN_FILE not in before and others:
         raise InputError(f"{target} holds other files ({', '.join(others[:3])}). Fix: give an empty folder.")
+    added = added_keys(target.read_bytes(CARD) if CARD in before else None)
     names = set()
     with TemporaryDirectory(prefix="safechain-ray-push-") as folder:
         shown = name or PurePosixPath(target.path).name
-        for file in shared_files(publication.run, shown, publication.contents, publication.terms, Path(folder)):
+        files = shared_files(publication.run, shown, publication.contents, publication.terms, Path(folder), added)
+        for file in files:
             report(file.name)
             target.upload(file.path, file.name)
             file.path.unlink()

@@ -13,6 +13,7 @@ from safechain_ray import catalog
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.library import load_run
 from safechain_ray.runs.run_file import RunFile
+from safechain_ray.sharing.card import added_keys
 from safechain_ray.sharing.push import Publication, Written, read_publication, write_to_folder
 from safechain_ray.sharing.rows import FILE_BYTES, of_file_size
 from safechain_ray.sharing.terms import terms_of
@@ -258,6 +259,47 @@ def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -
     with pytest.raises(RunConflictError, match=r"(?s)holds another run\. What differs.*Fix: name another place"):
         write(run, tmp_path / "published")
     assert (tmp_path / "published" / "README.md").read_text() == before
+
+
+def test_a_second_write_keeps_files_and_keys_of_the_card_that_were_added(tmp_path: Path) -> None:
+    run, published = run_with_later_judge(tmp_path / "run"), tmp_path / "published"
+    write(run, published)
+    mine = [published / name for name in ("notes.txt", "samples/notes.txt", "tables/mine.parquet", "verdicts/a/b.csv")]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    before = front_matter(published)
+    (published / "README.md").write_text("---\nlicense: cc-by-4.0\nlanguage: [en]\ntags: [mine]\n---\n# Mine\n")
+    assert write(run, published, include="figures").deleted == 2
+    assert all(file.read_text() == "mine" for file in mine)
+    after = front_matter(published)
+    assert (after["license"], after["language"]) == ("cc-by-4.0", ["en"])
+    assert "No licence is set" not in (published / "README.md").read_text()
+    assert after["tags"] == [each for each in before["tags"] if each != "not-for-all-audiences"]
+
+
+def test_a_card_that_can_not_be_read_is_not_replaced(tmp_path: Path) -> None:
+    run, published = run_with_later_judge(tmp_path / "run"), tmp_path / "published"
+    write(run, published)
+    (published / "README.md").write_text("---\nlicense: [mit\n---\n")
+    before = bytes_of(published)
+    with pytest.raises(InputError, match=r"front matter of README.md, .*is no YAML\. Fix: correct it, or delete"):
+        write(run, published, include="figures")
+    assert bytes_of(published) == before
+
+
+@pytest.mark.parametrize(
+    ("card", "added"),
+    [
+        (b"---\r\nlicense: mit\r\nconfigs: []\r\n---\r\n# Title", {"license": "mit"}),
+        (b"# Title\n---\nlicense: mit\n---\n", {}),
+        (b"---\n---\n", {}),
+        (b"", {}),
+        (None, {}),
+    ],
+)
+def test_the_added_keys_of_a_card_are_those_of_its_front_matter(card: bytes | None, added: dict[str, Any]) -> None:
+    assert added_keys(card) == added
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])

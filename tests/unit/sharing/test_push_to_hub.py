@@ -86,6 +86,17 @@ def test_a_second_push_updates_by_one_commit_and_uploads_only_what_changed(hub: 
     assert not [name for name in repository.files if name.startswith(("samples/", "verdicts/"))]
 
 
+def test_a_second_push_keeps_the_licence_and_the_files_that_were_added_on_the_page(hub: Hub, run: Path) -> None:
+    push(run)
+    files = hub.repositories[NAME].files
+    files["README.md"] = files["README.md"].replace(b"---\n", b"---\nlicense: mit\n", 1)
+    files["samples/notes.txt"] = b"of the owner"
+    hub.repositories[NAME].commits.append("Add a licence")
+    push(run, include="figures")
+    assert files["README.md"].startswith(b"---\nlicense: mit\n")
+    assert files["samples/notes.txt"] == b"of the owner"
+
+
 @pytest.mark.slow
 def test_the_files_of_a_pushed_run_load_from_a_hub(hub: Hub, run: Path, tmp_path: Path) -> None:
     push(run)
