@@ -13,7 +13,7 @@ from safechain_ray.runs.run_file import RUN_FILE, RunFile
 from safechain_ray.sharing.card import CARD, added_keys
 from safechain_ray.sharing.files import OWN_FOLDERS, is_own, shared_files
 from safechain_ray.sharing.hub import HubRepository, Waits, no_repository
-from safechain_ray.sharing.published import Cleaner, is_published, published_run
+from safechain_ray.sharing.published import Cleaner, is_published, published_run, without_place
 from safechain_ray.sharing.rows import Contents, Include
 from safechain_ray.sharing.run import SharedRun, read_shared_run
 from safechain_ray.sharing.terms import Terms, terms_of
@@ -87,7 +87,7 @@ def push_to_hub(
         repository.prepare(private)
         workspace = Path(folder)
         files = shared_files(publication.run, name, publication.contents, publication.terms, workspace, added)
-        model = publication.run.manifest.model
+        model = without_place(publication.run.manifest.model)
         pushed = repository.push(files, f"Run of {model} by safechain_ray", workspace, report)
     return Written(pushed.url, pushed.files, pushed.deleted, pushed.commit)
 

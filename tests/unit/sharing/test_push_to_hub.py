@@ -71,6 +71,14 @@ def test_a_run_is_pushed_to_a_new_private_repository_by_one_commit(hub: Hub, run
     assert f'load_dataset("{NAME}", "samples"' in repository.files["README.md"].decode()
 
 
+def test_the_message_of_the_commit_names_the_model_without_its_place(hub: Hub, run: Path) -> None:
+    tree = json.loads((run / "run.json").read_text())
+    tree["identity"]["model"]["name"] = "/home/alice-private/weights/tiny"
+    (run / "run.json").write_text(json.dumps(tree))
+    push(run)
+    assert hub.repositories[NAME].commits[-1] == "Run of tiny by safechain_ray"
+
+
 def test_a_second_push_updates_by_one_commit_and_uploads_only_what_changed(hub: Hub, run: Path) -> None:
     push(run)
     uploads, head = hub.uploads, hub.repositories[NAME].head
