@@ -111,8 +111,12 @@ def read_file(source: str, wanted: Collection[str] | None = None, local_copy: st
 
 def read_package_file(path: str, wanted: Collection[str] | None = None) -> Records:
     """The records of a file in this package; `path` is relative to the package's folder."""
-    shown = f"{PurePosixPath(path).name} of safechain_ray"
-    return _parse((files("safechain_ray") / path).read_bytes(), path, shown, wanted)
+    return _parse((files("safechain_ray") / path).read_bytes(), path, shown_package_file(path), wanted)
+
+
+def shown_package_file(path: str) -> str:
+    """The source that a run notes for a file in this package."""
+    return f"{PurePosixPath(path).name} of safechain_ray"
 
 
 def fetch(source: str, local_copy: str = COPY_OF_ADDRESS) -> bytes:

@@ -1,12 +1,14 @@
 """The card of a published run (README.md): front matter for the hub, figures, terms, caveats, and how to load it."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
+from safechain_ray.errors import InputError
 from safechain_ray.report.document import Document, Table, cell, figure_columns, text_column
 from safechain_ray.report.renderers import escape_markdown, markdown
 from safechain_ray.report.tables import metrics_document
@@ -15,6 +17,13 @@ from safechain_ray.sharing.published import without_place
 from safechain_ray.sharing.rows import Contents
 from safechain_ray.sharing.run import SharedRun
 from safechain_ray.sharing.terms import Terms
+
+CARD = "README.md"
+
+FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
+
+OWN_KEYS = frozenset({"pretty_name", "tags", "task_categories", "size_categories", "configs"})
+"""Keys of the front matter that every push sets anew."""
 
 TAGS = ("safechain-ray", "safety", "reasoning", "evaluation")
 
@@ -47,13 +56,17 @@ CAVEATS = """\
 
 @dataclass(frozen=True)
 class Card:
-    """What a card is about. `name` is what `load_dataset` takes, `record` the published run.json."""
+    """What a card is about. `name` is what `load_dataset` takes, `record` the published run.json.
+
+    `added` has the keys of the front matter that a user added to an earlier card, such as `license`.
+    """
 
     name: str
     run: SharedRun
     contents: Contents
     terms: tuple[Terms, ...]
     record: Mapping[str, Any]
+    added: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def configs(self) -> dict[str, tuple[str, str]]:
@@ -61,6 +74,25 @@ class Card:
         absent = set() if self.run.manifest.added else {"verdicts"}
         absent |= {"samples", "verdicts"} if self.contents.include == "figures" else set()
         return {name: each for name, each in CONFIGS.items() if name not in absent}
+
+
+def added_keys(card: bytes | None) -> dict[str, Any]:
+    """The keys of the front matter of an earlier card that are not ours. None: there is no earlier card.
+
+    Raises InputError where the front matter is no YAML: a push would lose the keys.
+
+    Example:
+        >>> added_keys(b"---\\ntags: [a]\\nlicense: mit\\n---\\n# Safety")
+        {'license': 'mit'}
+    """
+    found = FRONT_MATTER.match((card or b"").decode("utf-8", "replace"))
+    try:
+        tree = yaml.safe_load(found[1]) if found else None
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(
+            f"The front matter of {CARD}, from an earlier push, is no YAML. Fix: correct it, or delete {CARD} there."
+        ) from error
+    return {key: value for key, value in tree.items() if key not in OWN_KEYS} if isinstance(tree, dict) else {}
 
 
 def card_text(card: Card) -> str:
@@ -85,6 +117,7 @@ def _front_matter(card: Card) -> dict[str, Any]:
     rows = 0 if card.contents.include == "figures" else card.run.rows
     first = next(iter(card.configs))
     return {
+        **card.added,
         "pretty_name": f"Safety of {without_place(card.run.manifest.model)}",
         "tags": [*TAGS, *([HARMFUL_TAG] if card.contents.include == "texts" else ())],
         "task_categories": ["text-generation"],
@@ -98,9 +131,10 @@ def _front_matter(card: Card) -> dict[str, Any]:
 
 def _summary(card: Card) -> Iterator[str]:
     settings = len(card.run.metrics.settings)
+    terms = "The terms" if "license" in card.added else "No licence is set here: the terms"
     yield (
         f"{card.run.rows:,} samples in {settings} {'setting' if settings == 1 else 'settings'} (data set, strategy, "
-        "sampling), made and judged by safechain_ray. No licence is set here: the terms of the model and of each data "
+        f"sampling), made and judged by safechain_ray. {terms} of the model and of each data "
         "set apply.\n"
     )
     if card.run.missing:

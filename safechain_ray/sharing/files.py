@@ -1,7 +1,8 @@
 """The files of a published run, made one at a time in a local folder: no run has to fit in memory or on this disk."""
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from safechain_ray.runs.run_file import RUN_FILE
-from safechain_ray.sharing.card import Card, card_text
+from safechain_ray.sharing.card import CARD, Card, card_text
 from safechain_ray.sharing.published import Cleaner, mapped_texts, published_run, without_place
 from safechain_ray.sharing.rows import Contents, of_file_size, published_samples, published_verdicts
 from safechain_ray.sharing.run import SharedRun
@@ -19,7 +20,14 @@ from safechain_ray.storage import open_folder
 from safechain_ray.types import SAMPLES_SCHEMA
 
 OWN_FOLDERS = ("samples/", "verdicts/", "tables/")
-"""Folders of a published run. A file there that is not a file of the run is of an earlier push, and is deleted."""
+"""Folders of a published run."""
+
+OWN_FILE = re.compile(
+    r"(samples|verdicts/[^/]+)/part-[0-9]{5,}\.parquet|tables/(metrics|categories)\.parquet|"
+    r"metrics\.json|run\.json|README\.md"
+)
+"""The names of published files. A file of such a name that the run no longer has is of an earlier push, and is deleted.
+All other files are the user's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,21 +39,31 @@ class SharedFile:
 
 
 def shared_files(
-    run: SharedRun, name: str, contents: Contents, terms: tuple[Terms, ...], workspace: Path
+    run: SharedRun,
+    name: str,
+    contents: Contents,
+    terms: tuple[Terms, ...],
+    workspace: Path,
+    added: Mapping[str, Any],
 ) -> Iterator[SharedFile]:
     """The files of the published tree, in `workspace`. `name` is what `load_dataset` takes.
+
+    `added` has the keys that a user added to the front matter of an earlier card. The first file is run.json, which
+    marks the tree as a push: a push to a folder that is interrupted can be repeated.
 
     The next file is made when it is requested, so that a receiver who deletes each file needs the disk of one.
     """
     cleaner = Cleaner.of(run.run_file)
     local = open_folder(str(workspace))
+    record = published_run(run.run_file, cleaner)
+    local.write_text(RUN_FILE, _json(record))
+    yield SharedFile(RUN_FILE, workspace / RUN_FILE)
     for path, table in _tables(run, contents, cleaner):
         local.write_parquet(path, table)
         yield SharedFile(path, workspace / path)
-    record = published_run(run.run_file, cleaner)
     metrics = mapped_texts(run.metrics.model_dump(mode="json"), lambda text: cleaner.text(without_place(text)))
-    card = card_text(Card(name, run, contents, terms, record))
-    for path, text in (("metrics.json", _json(metrics)), (RUN_FILE, _json(record)), ("README.md", cleaner.text(card))):
+    card = card_text(Card(name, run, contents, terms, record, added))
+    for path, text in (("metrics.json", _json(metrics)), (CARD, cleaner.text(card))):
         local.write_text(path, text)
         yield SharedFile(path, workspace / path)
 
@@ -67,5 +85,5 @@ def _json(tree: Any) -> str:
 
 
 def is_own(name: str) -> bool:
-    """Whether a file of this name in a published tree is one of `shared_files`."""
-    return name.startswith(OWN_FOLDERS) or name in ("metrics.json", RUN_FILE, "README.md")
+    """Whether a file of this name in a published tree is one of `shared_files`, of this or an earlier push."""
+    return OWN_FILE.fullmatch(name) is not None

@@ -100,18 +100,24 @@ class HubRepository:
         if not self._look_up():
             return None
         if file in self._files:
-            with TemporaryDirectory(prefix="safechain-ray-hub-") as folder:
-                path = self._call(
-                    lambda: self._api.hf_hub_download(
-                        self.name, file, repo_type="dataset", revision=self._head, local_dir=folder
-                    )
-                )
-                return Path(path).read_bytes()
+            return self.read_file(file)
         if others := sorted(self._files - IGNORED):
             raise InputError(
                 f"{self.url} holds other files ({', '.join(others[:3])}), and no run. Fix: name another repository."
             )
         return None
+
+    def read_file(self, file: str) -> bytes | None:
+        """The bytes of `file` at the head that `read_record` found; None where it is not there."""
+        if file not in self._files:
+            return None
+        with TemporaryDirectory(prefix="safechain-ray-hub-") as folder:
+            path = self._call(
+                lambda: self._api.hf_hub_download(
+                    self.name, file, repo_type="dataset", revision=self._head, local_dir=folder
+                )
+            )
+            return Path(path).read_bytes()
 
     def prepare(self, private: bool | None) -> None:
         """Create the repository if it is new: private, unless `private` is False. Its visibility is never changed."""

@@ -33,6 +33,9 @@ from safechain_ray.types import Setting, short_hash, verdicts_table
 
 OVER_REFUSAL = "over-refusal"
 
+TASK_BYTES = 100
+"""Length of the task in the name of a log, in bytes of UTF-8."""
+
 
 def measured(samples: pa.Table, verdicts: pa.Table, part: LogPart, run: SharedRun) -> tuple[Counts, SettingMetrics]:
     """The counts and figures of the rows of one log, by the functions that measure a run.
@@ -88,10 +91,14 @@ def log_header(
 
 
 def log_name(run: SharedRun, part: LogPart) -> str:
-    """The file name of a log, as Inspect names logs: time, task and id."""
+    """The file name of a log, as Inspect names logs: time, task and id.
+
+    The task is cut: it may list many options, and a file system allows names of 255 bytes. The id is distinct.
+    """
     suffix = "" if part.is_whole else f"-{part.number}-of-{part.parts}"
     time = _ended(run).strftime("%Y-%m-%dT%H-%M-%S+00-00")
     task = "".join(each if each.isalnum() else "-" for each in task_name(part.setting))
+    task = task.encode()[:TASK_BYTES].decode(errors="ignore")
     return f"{time}_{task}_{log_id(run, part.setting)}{suffix}.eval"
 
 

@@ -21,14 +21,17 @@ from huggingface_hub import get_token
 
 from safechain_ray.commands.training_set_folder import published_record
 from safechain_ray.runs.run_file import RunFile
-from safechain_ray.storage.uris import SECRET_VARIABLES
+from safechain_ray.storage.uris import SECRET_VARIABLES, redact
 from safechain_ray.types.known_secrets import KnownSecrets
 
 KEY_VARIABLE = "api_key_env"
 
+PUBLISHED = "published"
+"""The key that marks the run.json of a push. A push replaces no other run."""
+
 KEPT_OF_ATTEMPTS = ("started", "ended", "command", "rows_found", "versions")
 
-PLACE = re.compile(r"(?:~?/|\.{1,2}/|(?:file|s3|gs|gcs)://)\S")
+PLACE = re.compile(r"(?:~(?:[A-Za-z_][\w.-]*)?/|/|\.{1,2}/|(?i:file|s3|gs|gcs|hf)://)\S")
 """The start of a local path or of a URI of a store: it names people, machines and buckets."""
 
 
@@ -65,13 +68,13 @@ def changed_texts(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.C
 
 
 def without_place(text: str) -> str:
-    """The last part of a local path or of a URI of a store; any other text as it is.
+    """The last part of a local path or of a URI of a store, without secrets and query; any other text as it is.
 
     Example:
         >>> without_place("/home/me/prompts.csv"), without_place("org/set")
         ('prompts.csv', 'org/set')
     """
-    return text.rstrip("/").rpartition("/")[2] if PLACE.match(text) else text
+    return redact(text).rstrip("/").rpartition("/")[2] if PLACE.match(text) else text
 
 
 def published_run(run_file: RunFile, cleaner: Cleaner) -> dict[str, Any]:
@@ -81,7 +84,12 @@ def published_run(run_file: RunFile, cleaner: Cleaner) -> dict[str, Any]:
     tree.pop("cost_dollars", None)
     tree["tries"] = [_attempt(attempt) for attempt in tree.get("tries", ())]
     cleaned: dict[str, Any] = mapped_texts(tree, lambda text: cleaner.text(without_place(text)))
-    return cleaned
+    return {**cleaned, PUBLISHED: True}
+
+
+def is_published(run_file: RunFile) -> bool:
+    """Whether the run.json was written by a push."""
+    return (run_file.model_extra or {}).get(PUBLISHED) is True
 
 
 def _attempt(attempt: Mapping[str, Any]) -> dict[str, Any]:

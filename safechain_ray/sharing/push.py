@@ -2,20 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
 from tempfile import TemporaryDirectory
 
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.runs.folder import differences
 from safechain_ray.runs.identity import explained
 from safechain_ray.runs.run_file import RUN_FILE, RunFile
+from safechain_ray.sharing.card import CARD, added_keys
 from safechain_ray.sharing.files import OWN_FOLDERS, is_own, shared_files
 from safechain_ray.sharing.hub import HubRepository, Waits, no_repository
-from safechain_ray.sharing.published import Cleaner, published_run
+from safechain_ray.sharing.published import Cleaner, is_published, published_run, without_place
 from safechain_ray.sharing.rows import Contents, Include
 from safechain_ray.sharing.run import SharedRun, read_shared_run
 from safechain_ray.sharing.terms import Terms, terms_of
-from safechain_ray.storage import Folder, open_folder, parse_json, redact
+from safechain_ray.storage import Folder, open_folder, parse_json
 
 Report = Callable[[str], None]
 
@@ -81,34 +83,36 @@ def push_to_hub(
     repository = HubRepository(name, waits)
     with no_repository(repository), TemporaryDirectory(prefix="safechain-ray-push-") as folder:
         _check_same(publication, repository.read_record(RUN_FILE), repository.url)
+        added = added_keys(repository.read_file(CARD))
         repository.prepare(private)
         workspace = Path(folder)
-        files = shared_files(publication.run, name, publication.contents, publication.terms, workspace)
-        model = publication.run.manifest.model
+        files = shared_files(publication.run, name, publication.contents, publication.terms, workspace, added)
+        model = without_place(publication.run.manifest.model)
         pushed = repository.push(files, f"Run of {model} by safechain_ray", workspace, report)
     return Written(pushed.url, pushed.files, pushed.deleted, pushed.commit)
 
 
 def write_to_folder(publication: Publication, uri: str, name: str | None, report: Report) -> Written:
-    """Write the same files to the folder `uri`. `name` is the name of the repository in the card; else the folder.
+    """Write the same files to the folder `uri`. The card has the `name` of the repository, else that of the folder.
 
     Raises:
-        InputError: The folder is the run's own, or holds something else.
+        InputError: The folder is the run's own, or holds something else, such as a copy of the run.
         RunConflictError: The folder holds another run.
     """
     target = open_folder(uri)
-    source = publication.run.folder.folder
-    if (target.path.rstrip("/"), target.is_local) == (source.path.rstrip("/"), source.is_local):
-        raise InputError(f"{target} is the folder of the run itself. Fix: give another --output.")
+    if _is_inside(target, publication.run.folder.folder):
+        raise InputError(f"{target} is the folder of the run itself, or inside it. Fix: give an empty folder.")
     before = _own_files(target)
     _check_same(publication, target.read_bytes(RUN_FILE) if RUN_FILE in before else None, str(target))
     others = target.list_files() + [f"{each}/" for each in target.list_folders()]
     if RUN_FILE not in before and others:
-        raise InputError(f"{target} holds other files ({', '.join(others[:3])}). Fix: give another --output.")
+        raise InputError(f"{target} holds other files ({', '.join(others[:3])}). Fix: give an empty folder.")
+    added = added_keys(target.read_bytes(CARD) if CARD in before else None)
     names = set()
     with TemporaryDirectory(prefix="safechain-ray-push-") as folder:
-        shown = name or redact(uri)
-        for file in shared_files(publication.run, shown, publication.contents, publication.terms, Path(folder)):
+        shown = name or PurePosixPath(target.path).name
+        files = shared_files(publication.run, shown, publication.contents, publication.terms, Path(folder), added)
+        for file in files:
             report(file.name)
             target.upload(file.path, file.name)
             file.path.unlink()
@@ -119,14 +123,35 @@ def write_to_folder(publication: Publication, uri: str, name: str | None, report
     return Written(str(target), len(names), len(stale))
 
 
+def _is_inside(target: Folder, source: Folder) -> bool:
+    """Whether `target` is `source` under any spelling, or inside it."""
+    if target.is_local != source.is_local:
+        return False
+    if target.is_local:
+        return Path(target.path).resolve().is_relative_to(Path(source.path).resolve())
+    return PurePosixPath(normpath(target.path)).is_relative_to(normpath(source.path))
+
+
 def _check_same(publication: Publication, stored: bytes | None, where: str) -> None:
-    """Raises RunConflictError where `stored`, the published run.json there, is of another run."""
+    """Check that `stored`, the run.json there, is of an earlier push of the same run.
+
+    A copy of the run has the same identity, and a push would replace its samples. So the identity alone is not enough.
+
+    Raises:
+        InputError: It was not written by a push.
+        RunConflictError: It is of another run.
+    """
     if stored is None:
         return
     try:
         there = RunFile.model_validate(parse_json(stored))
     except ValueError as error:
         raise InputError(f"The run.json in {where} is no record of a run. Fix: name another place.") from error
+    if not is_published(there):
+        raise InputError(
+            f"{where} holds a run, and not an earlier push: a push would replace its files. Fix: give an empty folder "
+            "or a new repository."
+        )
     run_file = publication.run.run_file
     here = RunFile.model_validate(published_run(run_file, Cleaner.of(run_file)))
     if found := differences(there.identity.tree, here.identity.tree):

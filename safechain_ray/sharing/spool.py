@@ -16,8 +16,8 @@ from safechain_ray.errors import InputError
 from safechain_ray.sharing.run import SharedRun
 from safechain_ray.types import SAMPLES_SCHEMA, VERDICTS_SCHEMA, Setting
 
-MOST_LOGS = 500
-"""Each log is an open file while the rows are sorted."""
+MOST_LOGS = 200
+"""Each log is an open file while the rows are sorted, and macOS allows a process 256 open files by default."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,14 +4,20 @@ A published file can't be taken back. So prompts are published only if the catal
 gated. A set that the catalog does not know has unknown terms.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from safechain_ray import catalog
 from safechain_ray.catalog.row_entries import DatasetEntry
+from safechain_ray.datasets.files import shown_package_file
 from safechain_ray.runs.run_file import RunFile, StoredDataset
+from safechain_ray.storage import redact
 
 UNKNOWN = "unknown"
+
+PART_OF_SET = r"( \((config|split|revision) [^()]+\))?"
+"""How a run notes the part of a set of the hub: `org/set (config a, split test)`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +58,14 @@ def _terms(name: str, dataset: StoredDataset, known: Mapping[str, DatasetEntry])
 def _is_source_of(entry: DatasetEntry, dataset: StoredDataset) -> bool:
     """Whether the run read the set of the entry, and not another file of this name.
 
-    A file of the package is stored by its name. Records of earlier versions have no source.
+    The whole source is compared: a prefix would take `quickstart.csv.mine.jsonl` for a set of the catalog. A set of
+    the hub may be followed by the part of it that was read. Records of earlier versions have no source, so the set is
+    unknown.
     """
-    name = entry.source.rpartition("/")[2] if entry.kind == "package" else entry.source
-    return not dataset.source or dataset.source.startswith(name)
+    match entry.kind:
+        case "package":
+            return dataset.source == shown_package_file(entry.source)
+        case "file":
+            return dataset.source == redact(entry.source)
+        case "huggingface":
+            return re.fullmatch(re.escape(entry.source) + PART_OF_SET, dataset.source) is not None

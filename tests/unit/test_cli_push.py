@@ -26,7 +26,7 @@ def test_a_run_is_written_to_a_folder_and_the_place_is_printed(tmp_path: Path) -
     assert (result.exit_code, result.stdout) == (0, f"Written: {shared}\n")
     assert "Writing samples/part-00000.parquet" in result.stderr
     assert "Warning" not in result.stderr
-    assert f'load_dataset("{shared}", "samples"' in (shared / "README.md").read_text()
+    assert 'load_dataset("published", "samples"' in (shared / "README.md").read_text()
 
 
 def test_a_push_prints_the_address_and_json_has_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

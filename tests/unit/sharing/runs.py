@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from safechain_ray import catalog
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.runs.run_file import RunFile
 from safechain_ray.runs.run_manifest import RunManifest, measure_and_write
@@ -33,7 +34,7 @@ def varied_run(folder: Path, prompts: int = 30) -> Path:
 def run_with_later_judge(folder: Path, finished: bool = True) -> Path:
     """Three samples of strongreject, judged by `guard`, and later by `second`."""
     by_verdicts.write_run(folder, [(DEFAULT, UNSAFE)], TEXTS, finished=finished)
-    set_source(folder, "strongreject", "")
+    set_source(folder, "strongreject", catalog.datasets()["strongreject"].source)
     if finished:
         add_judge(folder, "second")
     return folder

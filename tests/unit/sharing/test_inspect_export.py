@@ -16,7 +16,8 @@ from safechain_ray.runs.folder import RunFolder
 from safechain_ray.sharing.run import read_shared_run
 from safechain_ray.sharing.spool import Spool, plan_parts
 from safechain_ray.storage import open_folder
-from safechain_ray.types import Sample, samples_from_table
+from safechain_ray.types import Sample, Setting, StrategySpec, samples_from_table
+from tests.made_runs import by_samples
 from tests.unit.sharing.runs import quickstart_run, run_with_later_judge, varied_run
 
 pytestmark = pytest.mark.slow  # Inspect takes seconds to import
@@ -235,6 +236,18 @@ def test_logs_of_a_folder_are_listed_by_task(tmp_path: Path) -> None:
     assert sorted(each.task for each in listed) == ["small-default", "small-zerothink"]
 
 
+def test_long_options_of_a_strategy_are_cut_in_the_names_of_logs_which_stay_distinct(tmp_path: Path) -> None:
+    settings = [
+        Setting(dataset="small", strategy=StrategySpec(name="morethink", options={"text": "é" * 400 + last}))
+        for last in ("a", "b")
+    ]
+    samples = by_samples.varied(settings, 3)
+    by_samples.write_run(tmp_path / "run", settings, samples)
+    exported = export(tmp_path / "run", tmp_path / "logs")
+    assert len(exported.logs) == len(logs_of(tmp_path / "logs")) == 2
+    assert all(len(name.encode()) < 200 for name in exported.logs)
+
+
 def test_rows_are_sorted_into_logs_without_loss(tmp_path: Path) -> None:
     run = read_shared_run(str(varied_run(tmp_path / "run")))
     parts = plan_parts(run, 20)
@@ -245,5 +258,5 @@ def test_rows_are_sorted_into_logs_without_loss(tmp_path: Path) -> None:
     ids = pa.concat_tables(tables)["sample_id"].to_pylist()
     own = RunFolder(open_folder(str(tmp_path / "run"))).counted_samples(["sample_id"])
     assert sorted(ids) == sorted(each for table in own for each in table["sample_id"].to_pylist())
-    with pytest.raises(InputError, match=r"at most 500 can be written at a time\. Fix: give a larger --samples-per"):
+    with pytest.raises(InputError, match=r"at most 200 can be written at a time\. Fix: give a larger --samples-per"):
         plan_parts(read_shared_run(str(varied_run(tmp_path / "many", prompts=300))), 1)

@@ -1,6 +1,7 @@
 """`push --output`: the published tree, read with `datasets.load_dataset` and as a run."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import yaml
 from safechain_ray import catalog
 from safechain_ray.errors import InputError, RunConflictError
 from safechain_ray.library import load_run
+from safechain_ray.runs.run_file import RunFile
+from safechain_ray.sharing.card import added_keys
 from safechain_ray.sharing.push import Publication, Written, read_publication, write_to_folder
 from safechain_ray.sharing.rows import FILE_BYTES, of_file_size
+from safechain_ray.sharing.terms import terms_of
 from tests.made_runs.by_verdicts import write_run
 from tests.unit.sharing.runs import (
     DEFAULT,
@@ -118,8 +122,9 @@ def test_the_card_has_figures_terms_judges_and_how_to_load(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("", ""),
+        ("", "its terms are not in the catalog"),
         (catalog.datasets()["strongreject"].source, ""),
+        (f"{catalog.datasets()['strongreject'].source}.mine.jsonl", "its terms are not in the catalog"),
         ("strongreject.csv", "its terms are not in the catalog"),
         ("https://raw.githubusercontent.com/alexandrasouly/another/", "its terms are not in the catalog"),
     ],
@@ -136,6 +141,29 @@ def test_prompts_are_published_only_where_the_catalog_knows_the_terms_of_their_s
     assert prompts == ({""} if reason else set(TEXTS.values()))
 
 
+@pytest.mark.parametrize(
+    ("dataset", "source", "is_known"),
+    [
+        ("quickstart", "quickstart.csv of safechain_ray", True),
+        ("quickstart", "quickstart.csv", False),
+        ("quickstart", "quickstart.csv.private-customers.jsonl", False),
+        ("quickstart", "", False),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors", True),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors (config behaviors, split benign, revision 886acc35)", True),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors-private (split benign)", False),
+        ("jbb-benign", "JailbreakBench/JBB-Behaviors (2).csv", False),
+    ],
+)
+def test_a_set_has_the_terms_of_the_catalog_only_if_its_whole_source_is_the_catalogs(
+    dataset: str, source: str, is_known: bool
+) -> None:
+    stored = {"prompts": 3, "hash": "0", "source": source}
+    record = {"identity": {"model": {"name": "m"}}, "datasets": {dataset: stored}}
+    (terms,) = terms_of(RunFile.model_validate(record))
+    assert (terms.licence != "unknown") == is_known
+    assert bool(terms.withheld) != is_known
+
+
 @pytest.mark.parametrize("dataset", ["wildjailbreak", "harmbench-standard", "wildguard-test"])
 def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts_left_out(
     tmp_path: Path, dataset: str
@@ -143,7 +171,7 @@ def test_gated_sets_and_sets_without_a_known_licence_are_named_and_their_prompts
     run = write_run(
         tmp_path / "run", [(DEFAULT.model_copy(update={"dataset": dataset}), UNSAFE)], TEXTS, finished=False
     )
-    set_source(run, dataset, "")
+    set_source(run, dataset, f"{catalog.datasets()[dataset].source} (split test)")
     without = publication(run)
     assert f"{dataset}: " in without.warnings[-1]
     assert "Fix: leave responses out too with --include verdicts, or give --with-restricted" in without.warnings[-1]
@@ -219,18 +247,105 @@ def test_a_second_write_updates_the_folder_and_deletes_what_is_gone(tmp_path: Pa
 
 def test_a_folder_of_something_else_is_refused_and_not_changed(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run")
-    with pytest.raises(InputError, match=r"is the folder of the run itself\. Fix: give another --output"):
+    with pytest.raises(InputError, match=r"is the folder of the run itself, or inside it\. Fix: give an empty folder"):
         write(run, run)
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.txt").write_text("three years")
-    with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give another --output"):
+    with pytest.raises(InputError, match=r"other holds other files \(thesis.txt\)\. Fix: give an empty folder"):
         write(run, other)
     write(quickstart_run(tmp_path / "quick"), tmp_path / "published")
     before = (tmp_path / "published" / "README.md").read_text()
     with pytest.raises(RunConflictError, match=r"(?s)holds another run\. What differs.*Fix: name another place"):
         write(run, tmp_path / "published")
     assert (tmp_path / "published" / "README.md").read_text() == before
+
+
+def test_a_second_write_keeps_files_and_keys_of_the_card_that_were_added(tmp_path: Path) -> None:
+    run, published = run_with_later_judge(tmp_path / "run"), tmp_path / "published"
+    write(run, published)
+    mine = [published / name for name in ("notes.txt", "samples/notes.txt", "tables/mine.parquet", "verdicts/a/b.csv")]
+    for file in mine:
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("mine")
+    before = front_matter(published)
+    (published / "README.md").write_text("---\nlicense: cc-by-4.0\nlanguage: [en]\ntags: [mine]\n---\n# Mine\n")
+    assert write(run, published, include="figures").deleted == 2
+    assert all(file.read_text() == "mine" for file in mine)
+    after = front_matter(published)
+    assert (after["license"], after["language"]) == ("cc-by-4.0", ["en"])
+    assert "No licence is set" not in (published / "README.md").read_text()
+    assert after["tags"] == [each for each in before["tags"] if each != "not-for-all-audiences"]
+
+
+def test_a_card_that_can_not_be_read_is_not_replaced(tmp_path: Path) -> None:
+    run, published = run_with_later_judge(tmp_path / "run"), tmp_path / "published"
+    write(run, published)
+    (published / "README.md").write_text("---\nlicense: [mit\n---\n")
+    before = bytes_of(published)
+    with pytest.raises(InputError, match=r"front matter of README.md, .*is no YAML\. Fix: correct it, or delete"):
+        write(run, published, include="figures")
+    assert bytes_of(published) == before
+
+
+@pytest.mark.parametrize(
+    ("card", "added"),
+    [
+        (b"---\r\nlicense: mit\r\nconfigs: []\r\n---\r\n# Title", {"license": "mit"}),
+        (b"# Title\n---\nlicense: mit\n---\n", {}),
+        (b"---\n---\n", {}),
+        (b"", {}),
+        (None, {}),
+    ],
+)
+def test_the_added_keys_of_a_card_are_those_of_its_front_matter(card: bytes | None, added: dict[str, Any]) -> None:
+    assert added_keys(card) == added
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_the_card_names_the_folder_without_its_place(tmp_path: Path, scheme: str) -> None:
+    run, uri = run_with_later_judge(tmp_path / "run"), f"{scheme}{tmp_path}/alice-private/q"
+    write_to_folder(publication(run), uri, None, lambda name: None)
+    card = (tmp_path / "alice-private" / "q" / "README.md").read_text()
+    assert 'load_dataset("q", "samples", split="train")' in card
+    assert "alice-private" not in card
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_copy_of_the_run_is_refused_and_not_changed(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy)
+    with pytest.raises(InputError, match=r"holds a run, and not an earlier push.*Fix: give an empty folder"):
+        write(run, copy, include="figures")
+    assert bytes_of(copy) == bytes_of(run)
+
+
+@pytest.mark.parametrize("spelling", ["{0}/link", "file://{0}/./run", "file://{0}/run/", "{0}/x/../run", "{0}/run/new"])
+def test_the_folder_of_the_run_is_refused_under_every_spelling(tmp_path: Path, spelling: str) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+    (tmp_path / "link").symlink_to(run)
+    (tmp_path / "x").mkdir()
+    before = bytes_of(run)
+    with pytest.raises(InputError, match=r"is the folder of the run itself, or inside it\. Fix: give an empty folder"):
+        write_to_folder(publication(run, "figures"), spelling.format(tmp_path), None, lambda name: None)
+    assert bytes_of(run) == before
+
+
+def test_an_interrupted_first_write_can_be_repeated(tmp_path: Path) -> None:
+    run = run_with_later_judge(tmp_path / "run")
+
+    def interrupt(name: str) -> None:
+        if name == "tables/metrics.parquet":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_to_folder(publication(run), str(tmp_path / "published"), None, interrupt)
+    write(run, tmp_path / "published")
+    assert load_run(tmp_path / "published").metrics == load_run(run).metrics
 
 
 def test_many_small_files_of_a_run_are_published_as_few(tmp_path: Path) -> None:

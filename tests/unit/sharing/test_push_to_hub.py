@@ -71,6 +71,14 @@ def test_a_run_is_pushed_to_a_new_private_repository_by_one_commit(hub: Hub, run
     assert f'load_dataset("{NAME}", "samples"' in repository.files["README.md"].decode()
 
 
+def test_the_message_of_the_commit_names_the_model_without_its_place(hub: Hub, run: Path) -> None:
+    tree = json.loads((run / "run.json").read_text())
+    tree["identity"]["model"]["name"] = "/home/alice-private/weights/tiny"
+    (run / "run.json").write_text(json.dumps(tree))
+    push(run)
+    assert hub.repositories[NAME].commits[-1] == "Run of tiny by safechain_ray"
+
+
 def test_a_second_push_updates_by_one_commit_and_uploads_only_what_changed(hub: Hub, run: Path) -> None:
     push(run)
     uploads, head = hub.uploads, hub.repositories[NAME].head
@@ -84,6 +92,17 @@ def test_a_second_push_updates_by_one_commit_and_uploads_only_what_changed(hub: 
     fewer = push(run, include="figures")
     assert fewer.deleted == 3
     assert not [name for name in repository.files if name.startswith(("samples/", "verdicts/"))]
+
+
+def test_a_second_push_keeps_the_licence_and_the_files_that_were_added_on_the_page(hub: Hub, run: Path) -> None:
+    push(run)
+    files = hub.repositories[NAME].files
+    files["README.md"] = files["README.md"].replace(b"---\n", b"---\nlicense: mit\n", 1)
+    files["samples/notes.txt"] = b"of the owner"
+    hub.repositories[NAME].commits.append("Add a licence")
+    push(run, include="figures")
+    assert files["README.md"].startswith(b"---\nlicense: mit\n")
+    assert files["samples/notes.txt"] == b"of the owner"
 
 
 @pytest.mark.slow
@@ -221,6 +240,13 @@ def test_a_repository_of_something_else_is_refused_before_any_upload(hub: Hub, r
     with pytest.raises(InputError, match=rf"holds other files \({file}\), and no run\. Fix: name another repository"):
         push(run)
     assert hub.repositories[NAME].files[file] == b"of someone"
+    assert hub.uploads == 0
+
+
+def test_a_run_that_was_uploaded_by_other_means_is_refused(hub: Hub, run: Path) -> None:
+    hub.repositories[NAME] = Repository(False, {"run.json": (run / "run.json").read_bytes()})
+    with pytest.raises(InputError, match=r"holds a run, and not an earlier push.*or a new repository"):
+        push(run)
     assert hub.uploads == 0
 
 
