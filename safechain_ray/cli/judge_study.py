@@ -13,6 +13,7 @@ from safechain_ray.cli.options import (
     config_options,
     dataset_options,
     folder_option,
+    html_option,
     judge_option,
     judge_resource_options,
     key_option,
@@ -59,18 +60,20 @@ Examples:
 )
 @folder_option("study")
 @judge_resource_options
+@html_option()
 @output_options
 def judge_study(
-    *, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
+    *, html: bool, as_json: bool, config: Path | None, profile: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
     """Compare judges with human labels.
 
-    Prints accuracy, F1, Pearson's r and kappa. Writes study.json, study.md, study.svg and study.png. The rows on which
-    a judge and the label differ are written to disagreements.parquet. Rerun the command to resume. Exit code 3: some
-    verdicts are missing.
+    Prints accuracy, F1, Pearson's r and kappa. Writes study.json, study.md, study.svg, study.png and report.html, a
+    page with every labelled response. The rows on which a judge and the label differ are in disagreements.parquet.
+    Rerun the command to resume. Exit code 3: some verdicts are missing.
     """
     from safechain_ray.commands.judge_study import judge_study as run_study
     from safechain_ray.engines.vllm import start_vllm
+    from safechain_ray.report.html.write import write_study_report
     from safechain_ray.report.judge_study import study_document, write_study
     from safechain_ray.report.progress import progress_for
     from safechain_ray.report.renderers import print_document
@@ -80,9 +83,12 @@ def judge_study(
     with quiet_libraries() as terminal, progress_for(terminal) as progress:
         done = run_study(resolved, progress, start_vllm)
         write_study(done.study, done.folder.folder)
+    written = write_study_report(done.folder.folder) if html else None
     if as_json:
         click.echo(done.study.model_dump_json(indent=2))
     else:
         print_document(study_document(done.study), Console())
         print_location("Results", done.folder.folder)
+        if written:
+            print_location("Report", written)
     sys.exit(ERRORS_IN_SAMPLES if done.study.missing_verdicts else DONE)

@@ -27,6 +27,7 @@ Examples:
   safechain-ray report runs/r1-7b --format latex > tables.tex
   safechain-ray report runs/paper/main_table --paper
   safechain-ray report runs/study
+  safechain-ray report runs/study --html
   safechain-ray report runs/demo --html
   safechain-ray report s3://bucket/runs/r1-7b --html r1-7b.html --samples-with-text 5000
 """
@@ -80,9 +81,10 @@ def report(
     """Print the figures of a finished run or sweep.
 
     RUN is its folder or URI. It may also be the folder of a benchmark, a judge study or `prefer`. --html writes the
-    HTML report of a run, sweep or benchmark.
+    HTML report, which all of them have but `prefer`.
     """
     from safechain_ray.commands.fine_grained import name_benign
+    from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
     from safechain_ray.commands.sweep.sweep import is_sweep
     from safechain_ray.runs.folder import kind_in
     from safechain_ray.storage import open_folder
@@ -94,21 +96,25 @@ def report(
             "--by-category": by_category and kind != "preferences",
             "--fine-grained": fine_grained,
             "--benign-category": benign_category,
-            "--samples-with-text": samples_with_text is not None,
+            "--samples-with-text": samples_with_text is not None and kind == "preferences",
             "--paper-dataset": paper_dataset,
-            "--html": html is not None and not is_benchmark,
+            "--html": html is not None and kind == "preferences",
             "--paper": paper is not None and not is_benchmark,
         }
         if wrong := [flag for flag, given in for_runs.items() if given]:
             raise InputError(f"{wrong[0]} does not apply to {CONTENT[kind]} ({run}). Fix: leave {wrong[0]} out.")
-        if is_benchmark:
-            _of_benchmarks(run, html, paper, output_format, as_json)
+        _refuse_limit_without_page(samples_with_text, html)
+        if html is not None and is_benchmark:
+            _benchmark_page(run, html, paper, samples_with_text, as_json)
+        elif html is not None:
+            _study_page(run, html, samples_with_text, as_json)
+        elif is_benchmark:
+            print_benchmarks(read_benchmark_metrics(open_folder(run)), paper, output_format, as_json)
         else:
             _of_judges(open_folder(run), kind, by_category, output_format, as_json)
         return
     stand_ins = parse_stand_ins(paper, paper_dataset)
-    if samples_with_text is not None and html is None:
-        raise InputError("--samples-with-text limits the HTML report. Fix: give --html too.")
+    _refuse_limit_without_page(samples_with_text, html)
     if is_sweep(run):
         for_runs = {"--fine-grained": fine_grained, "--benign-category": benign_category}
         if wrong := [flag for flag, given in for_runs.items() if given]:
@@ -127,16 +133,24 @@ def report(
         _metrics(run, by_category, stand_ins, output_format, as_json)
 
 
-def _of_benchmarks(run: str, html: str | None, paper: str | None, output_format: str, as_json: bool) -> None:
-    from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
+def _refuse_limit_without_page(samples_with_text: int | None, html: str | None) -> None:
+    if samples_with_text is not None and html is None:
+        raise InputError("--samples-with-text limits the HTML report. Fix: give --html too.")
+
+
+def _benchmark_page(run: str, target: str, paper: str | None, samples_with_text: int | None, as_json: bool) -> None:
     from safechain_ray.report.html.write import write_benchmark_report
     from safechain_ray.storage import open_folder
 
-    folder = open_folder(run)
-    if html is not None:
-        _print_report(write_benchmark_report(folder, html or None, paper or None), as_json)
-        return
-    print_benchmarks(read_benchmark_metrics(folder), paper, output_format, as_json)
+    written = write_benchmark_report(open_folder(run), target or None, paper or None, samples_with_text)
+    _print_report(written, as_json)
+
+
+def _study_page(study: str, target: str, samples_with_text: int | None, as_json: bool) -> None:
+    from safechain_ray.report.html.write import write_study_report
+    from safechain_ray.storage import open_folder
+
+    _print_report(write_study_report(open_folder(study), target or None, samples_with_text), as_json)
 
 
 def _of_judges(folder: Folder, kind: Kind, by_category: bool, output_format: str, as_json: bool) -> None:

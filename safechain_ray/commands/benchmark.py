@@ -19,6 +19,7 @@ from safechain_ray.cluster.progress import Stage
 from safechain_ray.cluster.session import cluster_address
 from safechain_ray.cluster.workers.grader import BlockGrader, SharedProblems, check_sandboxes, grade_counts
 from safechain_ray.cluster.workers.writer import BlockWriter
+from safechain_ray.commands.benchmark_references import write_references
 from safechain_ray.commands.evaluate import Generation, check_key
 from safechain_ray.commands.resolve_benchmark import ResolvedBenchmarks, measure_benchmarks, resolve_benchmarks
 from safechain_ray.config import BenchmarkConfig, ResourcesConfig
@@ -101,8 +102,8 @@ class Benchmarked:
 def benchmark(config: BenchmarkConfig, reporter: RunReporter, start_engine: StartEngine) -> Benchmarked:
     """Run benchmarks to their end. They resume where an earlier attempt was interrupted.
 
-    Leaves samples with their grades, and metrics.json. Raises the errors of `workload.run`, and SandboxError before a
-    model loads where code would have to be run without a sandbox.
+    Leaves samples with their grades, metrics.json, and references.parquet for readers. Raises the errors of
+    `workload.run`, and SandboxError before a model loads where code would have to be run without a sandbox.
     """
     return run(BenchmarkWorkload(config, resolve_benchmarks(config)), reporter, start_engine)
 
@@ -174,6 +175,7 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         repair_graded(folder.samples, retry_errors=False)
         compact(folder.samples)
         metrics = measure_benchmarks(self.benchmarks, folder, self.config.reported_ks)
+        write_references(folder, self.benchmarks.problems)
         folder.write_figures("metrics.json", metrics)
         folder.write_card()
         record.measured(metrics.benchmarks)

@@ -123,6 +123,40 @@ def _word(unsafe: bool | None) -> str | None:
 
 DISAGREEMENTS = "disagreements.parquet"
 
+STUDY_SETTING = "judge-study"
+"""The setting_id of all rows of a study."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelAndVotes:
+    """The human label of a row, and the decision of each vote; None is missing."""
+
+    unsafe: bool | None
+    votes: Mapping[str, bool | None]
+
+
+def read_labels(folder: RunFolder, study: JudgeStudy) -> dict[str, LabelAndVotes]:
+    """Label and votes of the rows on which a judge differs from the label, by prompt_id.
+
+    On every other row all judges decided as the label says, and so did every vote.
+
+    Raises:
+        StorageError: the study has no table of these rows.
+    """
+    votes = [rater.name for rater in study.raters if rater.is_vote]
+    table = folder.folder.read_parquet(DISAGREEMENTS, columns=["row", "label", *votes])
+    return {
+        _prompt_id(row["row"]): LabelAndVotes(_UNSAFE[row["label"]], {name: _UNSAFE[row[name]] for name in votes})
+        for row in table.to_pylist()
+    }
+
+
+_UNSAFE: Mapping[str | None, bool | None] = {"unsafe": True, "safe": False, None: None}
+
+
+def _prompt_id(row: int) -> str:
+    return f"row-{row}"
+
 
 @dataclass(frozen=True)
 class ResolvedStudy:
@@ -251,10 +285,10 @@ def _labelled(config: StudyConfig) -> LabelledSet:
 
 def as_sample(labelled: LabelledResponse, part: Part = "response") -> Sample:
     """The row as a sample without a run: the labelled text is its `part`, and there are no facts about generation."""
-    row = f"row-{labelled.row}"
+    row = _prompt_id(labelled.row)
     return Sample(
         sample_id=short_hash(row, labelled.prompt, labelled.response),
-        setting_id="judge-study",
+        setting_id=STUDY_SETTING,
         model="",
         dataset="",
         prompt_id=row,

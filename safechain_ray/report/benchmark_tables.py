@@ -62,7 +62,7 @@ def benchmark_table(metrics: BenchmarkRunMetrics) -> Table:
             term_column("truncated", "Truncated"),
             term_column("error", "Errors"),
         ),
-        groups=(tuple(_row(figures, ks, _name(figures, common)) for figures in metrics.benchmarks),),
+        groups=(tuple(_row(figures, ks, benchmark_name(figures, common)) for figures in metrics.benchmarks),),
         caption=BENCHMARK_LEGEND,
         is_sortable=True,
     )
@@ -103,7 +103,7 @@ def published_notes(found: Sequence[PublishedPass]) -> Iterator[str]:
     yield UNPUBLISHED
 
 
-def _name(figures: BenchmarkFigures, common: Container[str] = ()) -> str:
+def benchmark_name(figures: BenchmarkFigures, common: Container[str] = ()) -> str:
     """The setting, with its style unless the style is the default or is named by the strategy."""
     label = setting_label(figures, common)
     return label if figures.style in ("default", figures.strategy) else f"{label} style={figures.style}"
@@ -140,7 +140,7 @@ def _notes(metrics: BenchmarkRunMetrics) -> Iterator[str]:
     for figures in metrics.benchmarks:
         sentences = list(_sentences(figures))
         if sentences:
-            yield f"{_name(figures)}: {' '.join(sentences)}"
+            yield f"{benchmark_name(figures)}: {' '.join(sentences)}"
 
 
 def _sentences(figures: BenchmarkFigures) -> Iterator[str]:

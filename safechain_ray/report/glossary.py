@@ -131,6 +131,17 @@ _TERMS = (
     ),
     Term("problems", "Problems", "Problems of the benchmark that were asked."),
     Term(
+        "grade",
+        "Grade",
+        "What the benchmark's grader decided on one answer: correct, wrong, or missing where it could not grade.",
+    ),
+    Term(
+        "reference",
+        "Reference",
+        "The benchmark's own answer, or the tests that an answer must pass. The graded text is what the grader took "
+        "from the response.",
+    ),
+    Term(
         "missing-grades",
         "Missing grades",
         "Samples without a grade: there is no response, or it could not be graded. pass@k leaves them out.",

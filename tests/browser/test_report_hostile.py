@@ -10,7 +10,8 @@ from playwright.sync_api import Page, expect
 
 from safechain_ray.metrics.summary import RunMetrics
 from safechain_ray.report.html.run import run_page
-from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
+from safechain_ray.report.html.sample_sources import pack_samples
+from safechain_ray.report.html.samples import PackedSamples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder

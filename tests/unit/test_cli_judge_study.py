@@ -41,6 +41,7 @@ def test_it_prints_a_table_and_leaves_the_files_for_reading(labels: Path):
         "study.png",
         "disagreements.parquet",
         "README.md",
+        "report.html",
     }
 
 
@@ -78,8 +79,19 @@ def test_report_prints_a_finished_study_again(labels: Path):
     assert judged.stdout.startswith(shown.stdout.rstrip())
     as_json = CliRunner().invoke(app, ["report", study, "--json"]).stdout
     assert json.loads(as_json) == json.loads((labels.parent / "study" / "study.json").read_text())
-    refused = CliRunner().invoke(app, ["report", study, "--html"])
-    assert (refused.exit_code, "--html does not apply to a judge study" in refused.stderr) == (2, True)
+
+
+def test_report_writes_the_page_of_a_study_again(labels: Path):
+    call(labels, *COLUMNS, "--judge", "refusal-match", "--no-html")
+    study = labels.parent / "study"
+    assert not (study / "report.html").exists()
+    written = CliRunner().invoke(app, ["report", str(study), "--html", "--samples-with-text", "0"])
+    assert (written.exit_code, written.stdout) == (0, f"Report: {study}/report.html\n")
+    page = (study / "report.html").read_text()
+    assert "Judges against the labels of" in page
+    assert "The texts of 0 of them" in page
+    refused = CliRunner().invoke(app, ["report", str(study), "--samples-with-text", "1"])
+    assert (refused.exit_code, "Fix: give --html too" in refused.stderr) == (2, True)
 
 
 CHATS = [

@@ -9,15 +9,23 @@ from safechain_ray.report.html.samples import SHOWN_FACTS
 ALWAYS = ("interval", "bounds", "setting", "k")
 """Terms of every page: tables mention them in their cells and captions."""
 
-OF_SAMPLES = ("judge", "verdict", "score", *(name.replace("_", "-") for name in SHOWN_FACTS))
-"""Terms of the sample browser, which the page's script links to."""
+_OF_FACTS = tuple(name.replace("_", "-") for name in SHOWN_FACTS)
+
+OF_VERDICTS = ("judge", "verdict", "score")
+
+OF_GRADES = ("grade", "reference", *_OF_FACTS)
+
+OF_SAMPLES = (*OF_VERDICTS, *_OF_FACTS)
 
 
-def with_glossary(sections: Sequence[Section]) -> list[Section]:
-    """The sections, and after them the definitions of the terms that they link to."""
+def with_glossary(sections: Sequence[Section], of_samples: Iterable[str] = ()) -> list[Section]:
+    """The sections, and after them the definitions of the terms that they link to.
+
+    `of_samples` are the terms of the sample browser, which the page's script links to.
+    """
     used = {section.key: linked_terms(section.body) for section in sections}
-    if "samples" in used:
-        used["samples"].update(OF_SAMPLES)
+    if of_samples:
+        used["samples"].update(of_samples)
     shown = set().union(*used.values(), ALWAYS)
     entries = [
         _entry(term, [section for section in sections if key in used[section.key]])

@@ -1,39 +1,29 @@
-"""The pages of one run folder: a safety run with its samples, or a benchmark run, with the facts of run.json.
+"""The page of a safety run: figures, plots, differences between strategies, the facts of run.json, the samples."""
 
-Facts: model, data, judges, tokens, cost, attempts, versions, config.
-"""
-
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Literal
 
 from safechain_ray.analysis.fine_grained import FineGrained
 from safechain_ray.catalog.published import published_figures
-from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.comparison import Comparison
-from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside, published_passes
+from safechain_ray.metrics.published import NO_STAND_INS, StandIns, beside
 from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.benchmark_tables import benchmark_document
-from safechain_ray.report.benchmark_tables import published_notes as published_benchmark_notes
-from safechain_ray.report.benchmark_tables import published_table as published_benchmark_table
 from safechain_ray.report.comparison import comparison_document
 from safechain_ray.report.document import printable
 from safechain_ray.report.html.analysis import fine_grained_section
-from safechain_ray.report.html.definitions import with_glossary
+from safechain_ray.report.html.browser import browser_section
+from safechain_ray.report.html.definitions import OF_SAMPLES, with_glossary
 from safechain_ray.report.html.elements import (
     Markup,
     Section,
     assemble,
-    caveats_and_notes,
     element,
     html_caveats,
     html_notes,
     html_table,
     join,
-    read_asset,
     term_link,
 )
+from safechain_ray.report.html.facts import run_facts
 from safechain_ray.report.html.figure import figure
 from safechain_ray.report.html.samples import PackedSamples
 from safechain_ray.report.labels import common_sampling
@@ -41,106 +31,8 @@ from safechain_ray.report.plots.comparison import difference_plot, safety_lines
 from safechain_ray.report.plots.run import run_plots
 from safechain_ray.report.published import published_notes, published_table
 from safechain_ray.report.tables import is_judged, notes, outcomes_table, safety_table, user_metrics_tables
-from safechain_ray.runs.run_file import ModelIdentity, RunFile, StoredAttempt
+from safechain_ray.runs.run_file import RunFile
 from safechain_ray.types import Outcome
-
-COLUMNS = ("Attempt", "Started", "Ended", "Minutes", "Status", "Rows found", "Hardware", "Pools")
-
-
-def run_facts(run: RunFile) -> Markup:
-    """The facts of a run. Its run.json has no secrets: they are redacted before it is written."""
-    attempts = run.attempts
-    return join(
-        element("dl", [_fact(name, value) for name, value in _facts(run).items() if value]),
-        _attempts(attempts) if attempts else None,
-        _versions(attempts[-1].versions) if attempts else None,
-        _details("Config", json.dumps(run.config, indent=2)),
-        _details("Identity: what changes the results", json.dumps(run.identity.tree, indent=2)),
-    )
-
-
-def _facts(run: RunFile) -> dict[str, str]:
-    datasets = (
-        f"{name}: {dataset.prompts:,} prompts from {dataset.source or 'an unknown source'}"
-        for name, dataset in run.datasets.items()
-    )
-    tokens = (f"{count:,} {part}" for part, count in run.tokens.items())
-    revision = f", revision {run.git_revision}" if run.git_revision else ""
-    return {
-        "Model": "" if run.identity.model is None else _model(run.identity.model),
-        "Data": "; ".join(datasets),
-        "Judges": "; ".join(_judges(run)),
-        "Samples": "" if run.rows is None else f"{run.rows:,}",
-        "Tokens": ", ".join(tokens),
-        "Cost": "" if run.cost_dollars is None else f"${run.cost_dollars:,.2f} paid to providers",
-        "Finished": _time(run.finished) or "not yet",
-        "Made by": f"safechain_ray {run.safechain_ray}{revision}",
-    }
-
-
-def _model(model: ModelIdentity) -> str:
-    """Name, origin and dtype. The origin is the source of the weights, or the model of an API and its address."""
-    origin = model.source or " at ".join(filter(None, (model.api_model, model.base_url)))
-    revision = f" at {model.revision[:12]}" if model.revision else ""
-    return " ".join(filter(None, (model.name, f"({origin}{revision})", model.dtype)))
-
-
-def _judges(run: RunFile) -> Iterator[str]:
-    for judge in run.identity.judges or ():
-        yield f"{judge.name} ({judge.kind or 'unknown'})"
-    for vote in run.identity.votes:
-        yield f"{vote.name} ({vote.rule} of {', '.join(vote.judges)})"
-    for name, added in run.added.items():
-        yield f"{name} (added later, {', '.join(added.parts)})"
-
-
-def _fact(name: str, value: str) -> Markup:
-    return element("div", element("dt", name), element("dd", value))
-
-
-def _attempts(attempts: Sequence[StoredAttempt]) -> Markup:
-    head = element("tr", [element("th", name, scope="col") for name in COLUMNS])
-    rows = [
-        element("tr", element("th", number, scope="row"), [element("td", cell) for cell in _cells(attempt)])
-        for number, attempt in enumerate(attempts, 1)
-    ]
-    table = element("table", element("caption", "Attempts"), element("thead", head), element("tbody", rows))
-    return element("div", table, class_="table small", tabindex=0, role="region", aria_label="Attempts")
-
-
-def _cells(attempt: StoredAttempt) -> Iterator[str | list[Markup]]:
-    yield _time(attempt.started)
-    yield _time(attempt.ended)
-    yield f"{(attempt.ended - attempt.started).total_seconds() / 60:.1f}" if attempt.ended else ""
-    yield f"{attempt.command}: {attempt.status}" if attempt.command else attempt.status
-    yield f"{attempt.rows_found:,}"
-    yield [
-        element("div", f"{node.node}: {node.cpus:g} logical CPUs, {node.gpus:g} GPUs, {node.memory_gigabytes:g} GB")
-        for node in attempt.hardware
-    ]
-    yield [
-        element("div", f"{pool}: {', '.join(f'{count:,} {_counter(name)}' for name, count in counts.items())}")
-        for pool, counts in attempt.pools.items()
-    ]
-
-
-def _counter(name: str) -> str:
-    """The counter of a worker in words."""
-    return {"rows_in": "rows received", "rows_out": "rows completed"}.get(name, name.replace("_", " "))
-
-
-def _versions(versions: Mapping[str, str]) -> Markup:
-    found = [element("div", element("dt", name), element("dd", version)) for name, version in versions.items()]
-    return join(element("h3", "Versions of the latest attempt"), element("dl", found, class_="versions"))
-
-
-def _details(title: str, text: str) -> Markup:
-    return element("details", element("summary", title), element("pre", text, tabindex=0))
-
-
-def _time(moment: datetime | None) -> str:
-    return "" if moment is None else f"{moment:%Y-%m-%d %H:%M} UTC"
-
 
 BAD_OUTCOMES: dict[Outcome, str] = {
     "error": "ended with an error",
@@ -176,34 +68,10 @@ def run_page(
         *([] if strategies is None else [Section("strategies", "Strategies compared", _strategies(strategies))]),
         *([] if analysis is None else [Section("analysis", "Fine-grained", fine_grained_section(analysis, metrics))]),
         Section("run", "The run", run_facts(run)),
-        Section("samples", "Samples", _browser(samples)),
+        browser_section(samples),
     ]
     title = f"Safety of {printable(metrics.model)}"
-    return assemble(title, _run_line(metrics, run), with_glossary(sections), samples)
-
-
-def benchmark_page(metrics: BenchmarkRunMetrics, run: RunFile, stand_in: str | None = None) -> str:
-    """`run` is the content of run.json; published figures are of the run's own model, or of `stand_in`."""
-    document = benchmark_document(metrics)
-    figures = published_figures()
-    found = published_passes(metrics, figures.finetuning, stand_in)
-    published = (
-        join(
-            html_table(published_benchmark_table(metrics, found, figures)), html_notes(published_benchmark_notes(found))
-        )
-        if found
-        else None
-    )
-    complete = "Every problem was asked, and no grade is missing."
-    sections = [
-        Section("first", "Warnings and notes", caveats_and_notes(document, complete)),
-        Section("figures", "Figures", join(map(html_table, document.tables))),
-        *([] if published is None else [Section("published", "Beside the paper", published)]),
-        Section("run", "The run", run_facts(run)),
-    ]
-    rows = sum(figures.rows for figures in metrics.benchmarks)
-    line = f"{rows:,} samples · {len(metrics.benchmarks)} benchmark{'s' if len(metrics.benchmarks) > 1 else ''}"
-    return assemble(f"Benchmarks of {printable(metrics.model)}", line, with_glossary(sections))
+    return assemble(title, _run_line(metrics, run), with_glossary(sections, OF_SAMPLES), samples)
 
 
 def published_section(metrics: RunMetrics, stand_ins: StandIns) -> Markup | None:
@@ -278,14 +146,3 @@ def _run_line(metrics: RunMetrics, run: RunFile) -> str:
     sampling = " ".join(common_sampling(metrics.settings).values())
     counted = [f"{count:,} {words if count != 1 else words[:-1]}" for count, words in counts]
     return " · ".join([*counted, *filter(None, [sampling]), ended])
-
-
-def _browser(samples: PackedSamples) -> Markup:
-    words = f"{samples.rows:,} samples."
-    if samples.with_text < samples.rows:
-        words += (
-            f" The texts of {samples.with_text:,} of them, drawn at random, are in this file; the run's folder holds "
-            "all. Search finds only samples with text."
-        )
-    warning = "Responses to harmful prompts can be harmful, so texts are blurred until you ask for them."
-    return join(element("p", f"{words} {warning}", class_="legend"), Markup(read_asset("browser.html")))

@@ -9,16 +9,13 @@ import json
 import re
 import zlib
 from base64 import b64encode
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 
 from safechain_ray.errors import InputError
-from safechain_ray.metrics.summary import RunMetrics
-from safechain_ray.report.labels import common_sampling, setting_label
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.types import Part, short_hash
 
@@ -33,12 +30,6 @@ TEXT_BYTES = 64 * 2**20
 START_CHARACTERS = 110
 ROWS_AT_ONCE = 1024
 """Rows that are Python objects at the same time."""
-
-COLUMNS = (
-    *("sample_id", "setting_id", "dataset", "prompt_id", "category", "prompt", "sample_index", "seed", "thought"),
-    *("answer", "response", "prefill", "outcome", "finish_reason", "error", "prompt_tokens", "thought_tokens"),
-    *("answer_tokens", "forced_rounds", "seconds", "verdicts"),
-)
 
 SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answer_tokens", "forced_rounds", "seconds")
 """Columns that the browser lists beside the texts of a sample."""
@@ -56,26 +47,79 @@ class PackedSamples:
     chunks: tuple[str, ...]
     rows: int
     with_text: int
+    is_blurred: bool = True
 
 
-def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None = None) -> PackedSamples:
-    """Everything that the sample browser needs of the run in `folder`, with the texts of at most `with_text` samples.
+Rater = tuple[str, Part | None]
+"""A judge, a vote or a label with the part that it is about; the grade of a benchmark is about no part."""
+
+
+class Decision(NamedTuple):
+    """What a rater decided: the letter of a word in js/filters.js, and details that are shown beside the texts.
+
+    Letters: s safe, u unsafe, c correct, w wrong, m missing.
+    """
+
+    letter: str
+    score: float | None = None
+    categories: Sequence[str] | None = ()
+    error: str | None = None
+    note: str | None = None
+
+
+MISSING = Decision("m")
+
+
+@dataclass(frozen=True)
+class SampleSource:
+    """The samples of one run as the browser shows them.
+
+    `settings` are the names of settings by their ids, in the order of the page. `label` is the place among the raters
+    of what the others are compared with. `is_blurred` says whether texts start blurred, because they may be harmful.
+    """
+
+    folder: RunFolder
+    settings: Mapping[str, str]
+    raters: Sequence[Rater]
+    tables: Iterable[pa.Table]
+    decisions: Callable[[Mapping[str, Any]], Mapping[Rater, Decision]]
+    more_texts: Callable[[Mapping[str, Any]], Sequence[str | None]] = lambda row: ()
+    facts: Sequence[str] = SHOWN_FACTS
+    kind: Literal["verdict", "grade"] = "verdict"
+    label: int | None = None
+    is_blurred: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TextDraw:
+    """Which samples are shown with their texts: at most `most` of them, a `share` of all."""
+
+    most: int
+    share: float
+
+    def has(self, sample_id: str) -> bool:
+        return self.share >= 1 or int(short_hash(sample_id), 16) < self.share * 2**64
+
+
+def draw_texts(folder: RunFolder, rows: int, with_text: int | None) -> TextDraw:
+    """At most `with_text` of the `rows` samples in `folder` have texts.
 
     By default WITH_TEXT samples have texts, fewer where these would make a page that no browser opens.
     """
-    rows = sum(setting.rows for setting in metrics.settings)
     most = WITH_TEXT if with_text is None else with_text
     if with_text is None:
         stored = sum(file.size for file in folder.samples.list_facts(".parquet"))
         most = min(most, int(rows * TEXT_BYTES / max(1, stored)))
-    judges = {judge.judge for setting in metrics.settings for judge in setting.judges}
-    packer = _Packer(metrics, most, _run_key(folder))
-    for verdicts in folder.added_verdicts(judges):
-        packer.add_verdicts(verdicts)
-    for table in folder.counted_samples(COLUMNS):
+    return TextDraw(most, most / max(1, rows))
+
+
+def pack(source: SampleSource, draw: TextDraw) -> PackedSamples:
+    """Everything that the sample browser needs of these samples, with the texts of those that are drawn."""
+    packer = _Packer(source, draw)
+    for table in source.tables:
         for batch in table.to_batches(ROWS_AT_ONCE):
             packer.add(batch)
-    return packer.packed()
+    return packer.packed(_run_key(source.folder))
 
 
 def _run_key(folder: RunFolder) -> str:
@@ -137,28 +181,16 @@ class _Row(NamedTuple):
 
 
 class _Packer:
-    """Accumulates verdicts that were added to the run, then tables of samples, one after the other."""
+    """Accumulates tables of samples, one after the other."""
 
-    def __init__(self, metrics: RunMetrics, with_text: int, run: str) -> None:
-        self._run = run
-        common = common_sampling(metrics.settings)
-        self._labels = [setting_label(setting, common) for setting in metrics.settings]
-        self._settings = {setting.setting_id: code for code, setting in enumerate(metrics.settings)}
-        self._judges = list(dict.fromkeys((j.judge, j.part) for setting in metrics.settings for j in setting.judges))
-        self._share = with_text / max(1, sum(setting.rows for setting in metrics.settings))
-        self._most = with_text
-        self._added: defaultdict[tuple[str, Part], dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    def __init__(self, source: SampleSource, draw: TextDraw) -> None:
+        self._source = source
+        self._draw = draw
+        self._settings = {setting_id: code for code, setting_id in enumerate(source.settings)}
         self._prompts = _Prompts()
         self._rows: list[_Row] = []
         self._open_chunk: list[list[Any]] = []
         self._chunks: list[str] = []
-
-    def add_verdicts(self, table: pa.Table) -> None:
-        """Keep the details of those verdicts alone whose samples may have texts: there may be a million others."""
-        for batch in table.to_batches(ROWS_AT_ONCE):
-            for row in batch.to_pylist():
-                kept = row if self._is_drawn(row["sample_id"]) else _DECISIONS[row["unsafe"]]
-                self._added[row["judge"], row["part"]][row["sample_id"]] = kept
 
     def add(self, rows: pa.RecordBatch) -> None:
         for row in rows.to_pylist():
@@ -167,31 +199,33 @@ class _Packer:
                     f"samples/ has rows of setting {row['setting_id']}, which metrics.json lacks. Fix: remove the "
                     "file that has them, and rerun the run's own command: it does the file's rows again."
                 )
-            verdicts = {(verdict["judge"], verdict["part"]): verdict for verdict in row["verdicts"]}
-            added = ((judge, each.get(row["sample_id"])) for judge, each in self._added.items())
-            verdicts |= {judge: verdict for judge, verdict in added if verdict is not None}
-            found = [verdicts.get(judge) for judge in self._judges]
+            found = self._source.decisions(row)
+            decisions = [found.get(rater) for rater in self._source.raters]
             self._rows.append(
                 _Row(
                     self._settings[row["setting_id"]],
                     self._prompts.code(row),
                     row["sample_index"],
                     row["outcome"],
-                    "".join(map(_verdict_code, found)),
-                    self._text(row, found) if self._has_text(row["sample_id"]) else -1,
+                    "".join((decision or MISSING).letter for decision in decisions),
+                    self._text(row, decisions) if self._has_text(row["sample_id"]) else -1,
                     row["sample_id"],
                 )
             )
 
-    def packed(self) -> PackedSamples:
+    def packed(self, run: str) -> PackedSamples:
         if self._open_chunk:
             self._close_chunk()
         rows = sorted(self._rows)
+        source = self._source
         index = {
-            "run": self._run,
-            "settings": self._labels,
-            "settingIds": list(self._settings),
-            "judges": [{"judge": judge, "part": part} for judge, part in self._judges],
+            "run": run,
+            "kind": source.kind,
+            "label": source.label,
+            "blurred": source.is_blurred,
+            "settings": list(source.settings.values()),
+            "settingIds": list(source.settings),
+            "judges": [{"judge": judge, "part": part} for judge, part in source.raters],
             "categories": list(self._prompts.categories),
             "prompts": {
                 "id": [prompt_id for _, prompt_id in self._prompts.codes],
@@ -205,25 +239,24 @@ class _Packer:
             "verdicts": [row.verdicts for row in rows],
             "text": [row.text for row in rows],
             "textsAChunk": TEXTS_A_CHUNK,
-            "facts": SHOWN_FACTS,
+            "facts": source.facts,
         }
         ids = _packed_ids([row.sample_id for row in rows])
-        return PackedSamples(packed(index), ids, tuple(self._chunks), len(rows), sum(row.text >= 0 for row in rows))
+        with_text = sum(row.text >= 0 for row in rows)
+        return PackedSamples(packed(index), ids, tuple(self._chunks), len(rows), with_text, source.is_blurred)
 
     def _has_text(self, sample_id: str) -> bool:
         stored = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
-        return self._share >= 1 or (stored < self._most and self._is_drawn(sample_id))
+        return self._draw.share >= 1 or (stored < self._draw.most and self._draw.has(sample_id))
 
-    def _is_drawn(self, sample_id: str) -> bool:
-        return self._share >= 1 or int(short_hash(sample_id), 16) < self._share * 2**64
-
-    def _text(self, row: Mapping[str, Any], verdicts: Sequence[Mapping[str, Any] | None]) -> int:
+    def _text(self, row: Mapping[str, Any], decisions: Sequence[Decision | None]) -> int:
         """Put a sample's texts into the open chunk; return their number."""
         number = len(self._chunks) * TEXTS_A_CHUNK + len(self._open_chunk)
         whole = row["response"] if row["thought"] is None and row["answer"] is None else None
-        texts = [row["prompt"], row["thought"], row["answer"], whole, row["error"]]
-        facts = [row[name] for name in SHOWN_FACTS]
-        self._open_chunk.append([texts, facts, [_verdict_detail(verdict) for verdict in verdicts]])
+        more = self._source.more_texts(row)
+        texts = [row["prompt"], row["thought"], row["answer"], whole, row["error"], *more]
+        facts = [row[name] for name in self._source.facts]
+        self._open_chunk.append([texts, facts, [decision and list(decision[1:]) for decision in decisions]])
         if len(self._open_chunk) == TEXTS_A_CHUNK:
             self._close_chunk()
         return number
@@ -231,20 +264,3 @@ class _Packer:
     def _close_chunk(self) -> None:
         self._chunks.append(packed(self._open_chunk))
         self._open_chunk = []
-
-
-_DECISIONS: Mapping[bool | None, Mapping[str, Any]] = {unsafe: {"unsafe": unsafe} for unsafe in (True, False, None)}
-"""Verdicts without their details."""
-
-
-def _verdict_code(verdict: Mapping[str, Any] | None) -> str:
-    if verdict is None or verdict["unsafe"] is None:
-        return "m"
-    return "u" if verdict["unsafe"] else "s"
-
-
-def _verdict_detail(verdict: Mapping[str, Any] | None) -> list[Any] | None:
-    """Score, categories, error, note; a file of an earlier version has no note."""
-    if verdict is None:
-        return None
-    return [verdict["score"], verdict["categories"], verdict["error"], verdict.get("note")]

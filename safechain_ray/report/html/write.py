@@ -1,4 +1,4 @@
-"""Writes the page of a run, a benchmark run, a sweep or a comparison: into its folder, or to a given path or URI."""
+"""Writes the page of a run, benchmark, judge study, sweep or comparison: into its folder, or to a path or URI."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,15 +11,19 @@ from safechain_ray.commands.resolve_benchmark import read_benchmark_metrics
 from safechain_ray.commands.sweep.record import SweptModel
 from safechain_ray.commands.sweep.sweep import read_sweep
 from safechain_ray.errors import InputError
+from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.metrics.published import NO_STAND_INS, StandIns
 from safechain_ray.metrics.summary import RunMetrics
+from safechain_ray.report.html.benchmark import benchmark_page
 from safechain_ray.report.html.comparison import comparison_page
-from safechain_ray.report.html.run import benchmark_page, run_page
-from safechain_ray.report.html.samples import pack_samples
+from safechain_ray.report.html.run import run_page
+from safechain_ray.report.html.sample_sources import pack_graded, pack_samples, pack_study
+from safechain_ray.report.html.study import study_page
 from safechain_ray.report.html.sweep import sweep_page
 from safechain_ray.report.leaderboard import SweepRun
 from safechain_ray.report.sweep_overview import Effort, effort
-from safechain_ray.runs.folder import RunFolder
+from safechain_ray.runs.folder import RunFolder, read_figures
+from safechain_ray.runs.run_file import RunFile
 from safechain_ray.runs.run_manifest import metrics_of
 from safechain_ray.storage import Folder, read_record, redact, write_uri
 
@@ -36,27 +40,35 @@ def write_report(
     written, without secrets. Raises InputError where there is no run, or one that has not ended.
     """
     metrics = metrics_of(folder.uri)
-    run = RunFolder(folder)
-    record = run.read_run()
-    if record is None:
-        raise InputError(f"{folder} has no run.json beside its metrics.json. Fix: copy the whole folder of the run.")
-    samples = pack_samples(run, metrics, with_text)
+    record = _record(folder)
+    samples = pack_samples(RunFolder(folder), metrics, with_text)
     strategies = compare_own_strategies(folder.uri) if len(metrics.settings) > 1 else None
     page = run_page(metrics, record, samples, _read_analysis(folder, metrics), stand_ins, strategies)
     return _write(page, folder, target)
 
 
-def write_benchmark_report(folder: Folder, target: str | None = None, stand_in: str | None = None) -> str:
-    """Make the report of the benchmarks in `folder`; `target` and the result are as in `write_report`.
+def write_benchmark_report(
+    folder: Folder, target: str | None = None, stand_in: str | None = None, with_text: int | None = None
+) -> str:
+    """Make the report of the benchmarks in `folder`; `target`, `with_text` and the result are as in `write_report`.
 
     Published figures beside ours are those of the same model, or of `stand_in`. Raises InputError where there are no
     benchmarks, or they have not ended, and UnknownNameError for a stand-in without published figures.
     """
     metrics = read_benchmark_metrics(folder)
-    record = RunFolder(folder).read_run()
-    if record is None:
-        raise InputError(f"{folder} has no run.json beside its metrics.json. Fix: copy the whole folder of the run.")
-    return _write(benchmark_page(metrics, record, stand_in), folder, target)
+    record = _record(folder)
+    samples = pack_graded(RunFolder(folder), metrics, with_text)
+    return _write(benchmark_page(metrics, record, samples, stand_in), folder, target)
+
+
+def write_study_report(folder: Folder, target: str | None = None, with_text: int | None = None) -> str:
+    """Make the report of the judge study in `folder`; `target`, `with_text` and the result are as in `write_report`.
+
+    Raises InputError where there is no study, or one that has not ended.
+    """
+    study = read_figures(folder, "study.json", JudgeStudy, "judge study")
+    record = _record(folder)
+    return _write(study_page(study, record, pack_study(RunFolder(folder), study, with_text)), folder, target)
 
 
 def write_sweep_report(folder: Folder, target: str | None = None, stand_ins: StandIns = NO_STAND_INS) -> str:
@@ -76,6 +88,13 @@ def write_comparison(compared: ComparedModels, target: str, stand_ins: StandIns 
     """Write the page that compares models to `target`, a path or URI; return it without secrets."""
     write_uri(target, comparison_page(compared, stand_ins).encode())
     return redact(target)
+
+
+def _record(folder: Folder) -> RunFile:
+    record = RunFolder(folder).read_run()
+    if record is None:
+        raise InputError(f"{folder} has no run.json beside its figures. Fix: copy the whole folder of the run.")
+    return record
 
 
 def _write(page: str, folder: Folder, target: str | None) -> str:

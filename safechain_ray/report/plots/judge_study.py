@@ -1,9 +1,10 @@
-"""The picture of a judge study as a file: accuracy, F1 and correlation of every judge, vote and published judge."""
+"""The plot of a judge study, as a file and for a page: accuracy, F1 and correlation of every judge and vote."""
 
 import io
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import floor
-from typing import Literal
+from typing import Any, Literal
 
 from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.metrics.intervals import Estimate
@@ -11,7 +12,8 @@ from safechain_ray.report.document import printable
 from safechain_ray.report.labels import percent
 from safechain_ray.report.plots.marks import SHARES, Mark, Panel, Row, Scale, interval
 from safechain_ray.report.plots.rows import draw_rows
-from safechain_ray.report.plots.sheet import DPI, WIDE, plot_style
+from safechain_ray.report.plots.sheet import DPI, WIDE, Sheet, plot_style
+from safechain_ray.report.plots.svg import Plot, draw_plot
 
 PNG_DPI = 2 * DPI
 
@@ -27,6 +29,27 @@ FIELDS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 
 def study_picture(study: JudgeStudy, headline: str, kind: Literal["svg", "png"]) -> bytes:
     """The picture as a file, with `headline` above it; the same study gives the same bytes."""
+    buffer = io.BytesIO()
+    with plot_style():
+        sheet = _draw(study, WIDE, headline=headline, for_file=True)
+        metadata = {"Date": None} if kind == "svg" else {"Software": None}
+        sheet.figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def study_plot(study: JudgeStudy) -> Plot:
+    """The same plot for a page."""
+    return draw_plot(
+        "agreement",
+        "Agreement with the labels",
+        "Accuracy, F1 of unsafe, and Pearson's r of verdicts and labels, with 95% intervals; right is better.",
+        f"Agreement of judges with the labels of {printable(study.data)}",
+        partial(_draw, study),
+    )
+
+
+def _draw(study: JudgeStudy, width: float, **file: Any) -> Sheet:
+    """A row for each judge, vote and published judge, a panel for each figure."""
     rows = [
         Row(printable(name), tuple(tuple(_marks(name, field, study)) for field in FIELDS)) for name in _names(study)
     ]
@@ -34,26 +57,24 @@ def study_picture(study: JudgeStudy, headline: str, kind: Literal["svg", "png"])
         Panel(label, _correlations(study) if field == "pearson_r" else SHARES) for field, (label, _) in FIELDS.items()
     ]
     names = ("this study, with 95% interval", f"published ({study.published_by}), over other responses")
-    buffer = io.BytesIO()
-    with plot_style():
-        sheet = draw_rows(WIDE, rows, panels, names, headline=headline, for_file=True)
-        metadata = {"Date": None} if kind == "svg" else {"Software": None}
-        sheet.figure.savefig(buffer, format=kind, dpi=PNG_DPI, metadata=metadata)
-    return buffer.getvalue()
+    return draw_rows(width, rows, panels, names, **file)
 
 
 def _marks(name: str, field: str, study: JudgeStudy) -> Iterator[Mark]:
     """Our figure of this line, and the published one below it."""
-    words = FIELDS[field][1]
+    label, words = FIELDS[field]
     for rater in study.raters:
         if rater.name == name:
             found: Estimate = getattr(rater.agreement, field)
-            ends = (0.0, 0.0) if found.value is None else interval(found)
-            yield Mark("", words(found.value), found.value, *ends, OURS)
+            low, high = (0.0, 0.0) if found.value is None else interval(found)
+            between = "" if found.low is None else f" (95% interval {words(low)} to {words(high)})"
+            hover = f"{printable(name)}; {label}: {words(found.value)}{between}, {found.n:,} rows"
+            yield Mark(hover, words(found.value), found.value, low, high, OURS)
     for published, judge in study.published.judges.items():
         if _line(published, study) == name:
             value: float = getattr(judge, field)
-            yield Mark("", words(value), value, value, value, PUBLISHED)
+            hover = f"{published} in {study.published_by}; {label}: {words(value)}"
+            yield Mark(hover, words(value), value, value, value, PUBLISHED)
 
 
 def _correlations(study: JudgeStudy) -> Scale:

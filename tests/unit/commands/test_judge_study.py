@@ -19,7 +19,7 @@ from safechain_ray.testing import verdict
 from safechain_ray.types import VoteRule
 from tests.real_data import needs_real_data, real
 from tests.sample_files import in_blocks
-from tests.unit.commands.small_studies import ROWS, study_config
+from tests.small_studies import ROWS, study_config
 
 JAILJUDGE = real("data/jailjudge_mini.csv")
 RULES: tuple[VoteRule, ...] = ("majority", "any", "all")

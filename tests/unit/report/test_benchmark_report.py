@@ -3,15 +3,20 @@
 import io
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
+from safechain_ray.benchmarks.base import Problem
 from safechain_ray.catalog.published import published_figures
+from safechain_ray.commands.benchmark_references import REFERENCES, shown_reference
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark_tables import benchmark_document, with_published_passes
-from safechain_ray.report.html.run import benchmark_page
+from safechain_ray.report.html.benchmark import benchmark_page
+from safechain_ray.report.html.sample_sources import pack_graded
 from safechain_ray.report.renderers import markdown, print_document
 from tests.made_benchmarks import finished
+from tests.unit.report.unpacked import unpacked
 
 FIGURES = published_figures()
 
@@ -57,8 +62,54 @@ def test_the_page_holds_the_tables_and_the_run_and_nothing_of_a_name_acts(tmp_pa
     run = done.folder.read_run()
     assert run is not None
     hostile = done.metrics.model_copy(update={"model": "<script>alert(1)</script>"})
-    page = benchmark_page(hostile, run, "R1-7B")
+    samples = pack_graded(done.folder, done.metrics)
+    page = benchmark_page(hostile, run, samples, "R1-7B")
     assert "<script>alert" not in page
     assert "&lt;script&gt;" in page
     assert all(title in page for title in ("Beside the paper", "pass@1", "gsm8k: 4 prompts from"))
-    assert "Beside the paper" not in benchmark_page(done.metrics, run)
+    assert "Beside the paper" not in benchmark_page(done.metrics, run, samples)
+
+
+def test_the_page_has_every_answer_with_its_grade_its_graded_text_and_the_reference(tmp_path: Path) -> None:
+    done = finished(tmp_path, {1: False, 2: None})
+    samples = pack_graded(done.folder, done.metrics)
+    index, chunk = unpacked(samples.index), unpacked(samples.chunks[0])
+    assert (samples.rows, samples.with_text, samples.is_blurred) == (4, 4, False)
+    assert (index["kind"], index["label"], index["blurred"]) == ("grade", None, False)
+    assert index["judges"] == [{"judge": "grade", "part": None}]
+    assert sorted(index["verdicts"]) == ["c", "c", "m", "w"]
+    letters = [index["verdicts"][index["text"].index(number)] for number in range(4)]
+    for letter, (texts, _, (details,)) in zip(letters, chunk, strict=True):
+        prompt, *_, graded, reference = texts
+        assert (graded, reference) == ("4", reference_of(prompt))
+        assert details == [None, [], "blocked" if letter == "m" else None, "math"]
+
+
+def reference_of(prompt: str) -> str:
+    number = int(prompt.partition("What is ")[2].split()[0])
+    return f"Twice {number} it is.\n#### {2 * number}"
+
+
+def test_a_run_without_references_has_a_page_without_them(tmp_path: Path) -> None:
+    done = finished(tmp_path, {})
+    done.folder.folder.delete(REFERENCES)
+    texts, _, _ = unpacked(pack_graded(done.folder, done.metrics).chunks[0])[0]
+    assert texts[-2:] == ["4", None]
+
+
+@pytest.mark.parametrize(
+    ("reference", "shown"),
+    [
+        ({"gold": "42"}, "42"),
+        ({"any_of": "Paris"}, "Paris"),
+        (
+            {"test_list": ["assert f(1) == 2", "assert f(2) == 3"], "test_imports": []},
+            "assert f(1) == 2\nassert f(2) == 3",
+        ),
+        ({"prompt": "def f():", "entry_point": "f", "test": "def check(f): ..."}, "def check(f): ..."),
+        ({"public_test_cases": "[]", "private_test_cases": "x" * 10_000}, None),
+        ({"test": "x" * 5_000}, "x" * 4_000 + "…"),
+    ],
+)
+def test_a_reference_is_shown_where_a_person_can_read_it(reference: dict[str, object], shown: str | None) -> None:
+    assert shown_reference(Problem("1", "?", reference)) == shown

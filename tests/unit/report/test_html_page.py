@@ -1,8 +1,6 @@
 """The assembly of the HTML report: markup that no text breaks, data that comes back whole, sections in their order."""
 
-import json
 import re
-import zlib
 from base64 import b64decode, b64encode
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -17,19 +15,17 @@ from safechain_ray.errors import InputError
 from safechain_ray.report.html import samples as samples_module
 from safechain_ray.report.html.elements import element, join
 from safechain_ray.report.html.run import run_page
-from safechain_ray.report.html.samples import PackedSamples, pack_samples, packed
+from safechain_ray.report.html.sample_sources import pack_samples
+from safechain_ray.report.html.samples import PackedSamples, packed
 from safechain_ray.report.html.write import write_report
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.testing import verdict
 from safechain_ray.types import samples_table, verdicts_table
 from tests.made_runs.by_samples import sample, setting, varied, write_run
+from tests.unit.report.unpacked import unpacked
 
 SETTINGS = (setting(), setting("zerothink"))
-
-
-def unpacked(data: str) -> Any:
-    return json.loads(zlib.decompress(b64decode(data)))
 
 
 def ids_of(data: PackedSamples) -> list[str]:
@@ -237,5 +233,5 @@ def test_a_folder_with_figures_alone_is_refused_with_what_to_do(tmp_path: Path):
     (tmp_path / "run.json").unlink()
     for file in (tmp_path / "samples").iterdir():
         file.unlink()
-    with pytest.raises(InputError, match=r"no run\.json beside its metrics\.json\. Fix: copy the whole folder"):
+    with pytest.raises(InputError, match=r"no run\.json beside its figures\. Fix: copy the whole folder"):
         write_report(open_folder(str(tmp_path)))

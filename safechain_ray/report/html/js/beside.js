@@ -1,5 +1,7 @@
 // Samples of one prompt side by side: the K samples of a setting, or the same prompt in every setting.
 
+const OF_PROMPT = ["prompt", "reference"]; // texts that all columns have in common
+
 const COLUMNS = 8; // shown at first; the reader may choose more
 
 class Beside {
@@ -74,13 +76,15 @@ class Beside {
     const name = make("h4", {}, this.name(key));
     const button = make("button", { type: "button", class: "quiet", "aria-label": `Open ${this.name(key)}` }, "Open");
     button.addEventListener("click", () => open(row));
-    const verdicts = index.judges.map(({ judge, part }, at) =>
-      make("li", {}, verdictPill(index.verdicts[row][at]), " ", isolated(judge), `, ${part}`),
+    const verdicts = index.judges.map((judge, at) =>
+      make("li", {}, verdictPill(index.verdicts[row][at]), " ", raterName(judge)),
     );
     const texts =
       sample === null
         ? noTexts()
-        : TEXTS.slice(1).map(([of, title]) => textBlock(sample[of], title, showsAll, "h5")); // all but the prompt
+        : TEXTS.filter(([of]) => !OF_PROMPT.includes(of)).map(([of, title]) =>
+            textBlock(sample[of], title, showsAll, "h5"),
+          );
     return make(
       "section",
       { class: isOpen ? "column open" : "column", "data-row": row, "aria-label": this.name(key) },

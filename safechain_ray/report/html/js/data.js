@@ -87,8 +87,9 @@ function sampleIds() {
   return ids;
 }
 
-function asSample([[prompt, thought, answer, response, error], facts, verdicts]) {
-  return { prompt, thought, answer, response, error, facts, verdicts };
+// `graded` is the text that was graded; only benchmarks have one, and a reference.
+function asSample([[prompt, thought, answer, response, error, graded = null, reference = null], facts, verdicts]) {
+  return { prompt, thought, answer, response, error, graded, reference, facts, verdicts };
 }
 
 // The sample of row `row` with its texts, or null where its texts were left out of the file.

@@ -1,9 +1,11 @@
 // Filters of the rows: first by the columns of the index, then by the words of the texts.
 
-const VERDICTS = { s: "safe", u: "unsafe", m: "missing" };
+const DECISIONS = { s: "safe", u: "unsafe", c: "correct", w: "wrong", m: "missing" };
+
+const LETTERS = { verdict: ["s", "u", "m"], grade: ["c", "w", "m"] }; // by the kind of the run
 
 // `wanted` has a key for each filter that is set: setting and category (their numbers in the index), outcome, judge,
-// part, verdict (s, u or m), disagree, note (a test of the row). Returns the numbers of the rows, in order.
+// part, verdict (a letter), disagree, note (a test of the row). Returns the numbers of the rows, in order.
 function rowsWanted(index, wanted) {
   const judges = index.judges
     .map((judge, place) => ({ ...judge, place }))
@@ -18,7 +20,9 @@ function rowsWanted(index, wanted) {
     if (wanted.outcome !== undefined && index.outcome[row] !== wanted.outcome) continue;
     const verdicts = index.verdicts[row];
     if (wanted.verdict !== undefined && !judges.some(({ place }) => verdicts[place] === wanted.verdict)) continue;
-    if (wanted.disagree && !disagree(verdicts, parts)) continue;
+    if (wanted.disagree && !(index.label === null ? disagree(verdicts, parts) : differs(verdicts, judges, index.label))) {
+      continue;
+    }
     if (wanted.note !== undefined && !wanted.note(row)) continue;
     rows.push(row);
   }
@@ -32,6 +36,11 @@ function disagree(verdicts, judges) {
       verdicts[one.place] === "s" &&
       judges.some((other) => other.part === one.part && verdicts[other.place] === "u"),
   );
+}
+
+// One of these judges decides otherwise than the label does.
+function differs(verdicts, judges, label) {
+  return judges.some(({ place }) => verdicts[place] !== "m" && verdicts[place] !== verdicts[label]);
 }
 
 // The rows of `rows` whose texts hold `words` in any case; calls `progress(done, of)` now and then, and stops with null

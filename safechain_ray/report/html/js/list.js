@@ -40,7 +40,7 @@ class SampleList {
         isolated(index.settings[index.setting[row]]),
         " · ",
         isolated(index.prompts.id[prompt]),
-        ` · ${index.index[row] + 1}`,
+        isStudy(index) ? "" : ` · ${index.index[row] + 1}`,
       ),
       make("span", { class: "marks" }, this.marks(row)),
     );
@@ -52,7 +52,9 @@ class SampleList {
     return [
       noteMark(this.notes.ofRow(row)),
       outcome === "ok" ? null : make("span", { class: `pill ${outcome}` }, outcome),
-      index.judges.map(({ judge, part }, at) => verdictPill(index.verdicts[row][at], `${judge}, ${part}`)),
+      index.judges.map(({ judge, part }, at) =>
+        verdictPill(index.verdicts[row][at], part === null ? judge : `${judge}, ${part}`),
+      ),
     ];
   }
 
@@ -80,7 +82,7 @@ class SampleList {
 }
 
 function verdictPill(code, judge = null) {
-  const name = VERDICTS[code];
+  const name = DECISIONS[code];
   if (judge === null) return make("span", { class: `pill ${name}` }, name);
   const words = `${inertLine(judge)}: ${name}`;
   return make("span", { class: `dot ${name}`, title: words, role: "img", "aria-label": words }, code === "m" ? "?" : code);

@@ -6,25 +6,43 @@ const TEXTS = [
   ["answer", "Answer"],
   ["response", "Response"],
   ["error", "Error"],
+  ["graded", "Graded text"],
+  ["reference", "Reference"],
 ];
+
+// What the columns of decisions are called, with their terms of the glossary.
+const HEADS = {
+  verdict: [["judge", "Judge, part"], ["verdict", "Verdict"], ["score", "Score"], ["", "Categories, notes"]],
+  grade: [["", ""], ["grade", "Grade"], ["", ""], ["", "Grader, reason"]],
+};
 
 const BLURRED = 5_000; // characters of a text that are drawn while it is blurred: more than its box has room for
 
 const wholeTexts = new WeakMap(); // of boxes that hold a start alone
 
+// Each row of a judge study is a labelled response of its own.
+function isStudy(index) {
+  return index.label !== null;
+}
+
+// A judge with the part that it read; the grade of a benchmark has no part.
+function raterName({ judge, part }) {
+  return [isolated(judge), part === null ? "" : `, ${part}`];
+}
+
 function sampleHeader(index, row) {
   const prompt = index.prompt[row];
+  const category = index.categories[index.prompts.category[prompt]];
   return make(
     "header",
     {},
-    make("h3", {}, isolated(index.prompts.id[prompt]), `, sample ${index.index[row] + 1}`),
+    make("h3", {}, isolated(index.prompts.id[prompt]), isStudy(index) ? "" : `, sample ${index.index[row] + 1}`),
     make(
       "p",
       {},
       isolated(index.settings[index.setting[row]]),
       " · ",
-      isolated(index.categories[index.prompts.category[prompt]]),
-      " · ",
+      category === "" ? "" : [isolated(category), " · "],
       make("span", { class: `pill ${index.outcome[row]}` }, index.outcome[row]),
     ),
   );
@@ -32,24 +50,24 @@ function sampleHeader(index, row) {
 
 // `sample` is null where its texts were left out of the file; the verdicts are in the index.
 function verdictTable(index, row, sample) {
-  const lines = index.judges.map(({ judge, part }, at) => {
+  const lines = index.judges.map((judge, at) => {
     const [score, categories, error, note] = sample?.verdicts[at] ?? [null, [], null, null];
     return make(
       "tr",
       {},
-      make("th", { scope: "row" }, isolated(judge), `, ${part}`),
+      make("th", { scope: "row" }, raterName(judge)),
       make("td", {}, verdictPill(index.verdicts[row][at])),
       make("td", { class: "number" }, score === null ? "" : score.toFixed(3)),
       make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; "))),
     );
   });
-  const head = [["judge", "Judge, part"], ["verdict", "Verdict"], ["score", "Score"], ["", "Categories, notes"]].map(
-    ([term, name]) => make("th", { scope: "col", class: term === "score" ? "number" : "" }, termLink(term, name)),
+  const head = HEADS[index.kind].map(([term, name]) =>
+    make("th", { scope: "col", class: term === "score" ? "number" : "" }, termLink(term, name)),
   );
   return make(
     "table",
     { class: "verdicts" },
-    make("caption", { class: "unseen-caption" }, "Verdicts"),
+    make("caption", { class: "unseen-caption" }, index.kind === "grade" ? "Grade" : "Verdicts"),
     make("thead", {}, make("tr", {}, head)),
     make("tbody", {}, lines),
   );

@@ -7,7 +7,7 @@ class Browser {
     this.rows = []; // that the filters leave
     this.row = null; // that is read
     this.place = 0; // of it in rows; -1 where the filters hide it
-    this.showsAll = false;
+    this.showsAll = !index.blurred;
     this.queries = 0; // counts changes of the filters, so that an outdated search ends
     this.drawings = 0; // counts samples that were opened, so that an outdated one is not shown
     this.list = new SampleList(index, notes);
@@ -20,6 +20,7 @@ class Browser {
   async start() {
     this.fillFilters();
     this.fillLabels();
+    this.nameReveal();
     this.listen();
     const id = sampleInAddress();
     await this.filter(null, null);
@@ -29,14 +30,18 @@ class Browser {
   // --- filters
 
   fillFilters() {
-    const { settings, categories, judges, outcome } = this.index;
+    const { settings, categories, judges, outcome, kind } = this.index;
     const each = (names) => [...new Set(names)].map((name) => [name, name]);
     options("by-setting", "all", settings.map((name, code) => [code, name]));
     options("by-category", "all", categories.map((name, code) => [code, name]).sort(([, a], [, b]) => (a < b ? -1 : 1)));
     options("by-outcome", "all", each(outcome));
     options("by-judge", "any", each(judges.map(({ judge }) => judge)));
-    options("by-part", "any", each(judges.map(({ part }) => part)));
-    options("by-verdict", "any", Object.entries(VERDICTS));
+    options("by-part", "any", each(judges.map(({ part }) => part ?? "all")));
+    options("by-verdict", "any", LETTERS[kind].map((letter) => [letter, DECISIONS[letter]]));
+    if (isStudy(this.index)) document.getElementById("disagree-name").textContent = "Differs from the label";
+    if (kind !== "grade") return;
+    document.getElementById("verdict-name").textContent = "Grade";
+    for (const id of ["by-judge", "by-part", "disagree"]) document.getElementById(id).closest("label").hidden = true;
   }
 
   fillLabels() {
@@ -186,7 +191,7 @@ class Browser {
       "div",
       { class: "tools" },
       tool("Copy link", "l", async () => copyLink((await sampleIds()).of(row), place)),
-      tool("Side by side", "c", () => this.toggleBeside(), String(this.beside.isOn)),
+      isStudy(this.index) ? null : tool("Side by side", "c", () => this.toggleBeside(), String(this.beside.isOn)),
       isWriting ? null : tool("Write a note", "n", () => this.writeNote()),
       place,
     );
@@ -199,6 +204,7 @@ class Browser {
   }
 
   async toggleBeside() {
+    if (isStudy(this.index)) return;
     const hadFocus = this.article.contains(document.activeElement);
     this.beside.isOn = !this.beside.isOn;
     await this.drawSample();
@@ -235,11 +241,15 @@ class Browser {
     this.drawSample();
   }
 
-  async toggleAll() {
-    this.showsAll = !this.showsAll;
+  nameReveal() {
     const button = document.getElementById("reveal-all");
     button.setAttribute("aria-pressed", String(this.showsAll));
     button.textContent = this.showsAll ? "Blur all texts" : "Show all texts";
+  }
+
+  async toggleAll() {
+    this.showsAll = !this.showsAll;
+    this.nameReveal();
     this.list.draw(this.rows, this.place, this.showsAll);
     await this.drawSample();
   }

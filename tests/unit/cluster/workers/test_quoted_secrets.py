@@ -30,7 +30,7 @@ from safechain_ray.engines.api import ApiStart, start_api
 from safechain_ray.errors import EngineStartError
 from safechain_ray.judges import openai_moderation
 from safechain_ray.report.html.run import run_page
-from safechain_ray.report.html.samples import pack_samples
+from safechain_ray.report.html.sample_sources import pack_samples
 from safechain_ray.runs.folder import RunFolder
 from safechain_ray.storage import open_folder
 from safechain_ray.types import Prompt, Sampling, Setting, samples_from_table

@@ -1,0 +1,20 @@
+"""The section of a page with the sample browser, and what to know before its texts are read."""
+
+from safechain_ray.report.html.elements import Markup, Section, element, join, read_asset
+from safechain_ray.report.html.samples import PackedSamples
+
+HARMFUL = "Responses to harmful prompts can be harmful, so texts are blurred until you ask for them."
+
+
+def browser_section(samples: PackedSamples, noun: str = "samples") -> Section:
+    """The samples of a run; `noun` is what they are called there."""
+    words = f"{samples.rows:,} {noun}."
+    if samples.with_text < samples.rows:
+        words += (
+            f" The texts of {samples.with_text:,} of them, drawn at random, are in this file; the run's folder holds "
+            "all. Search finds only those with text."
+        )
+    if samples.is_blurred:
+        words += f" {HARMFUL}"
+    browser = join(element("p", words, class_="legend"), Markup(read_asset("browser.html")))
+    return Section("samples", noun[0].upper() + noun[1:], browser)
