@@ -77,7 +77,7 @@ def pack_graded(folder: RunFolder, metrics: BenchmarkRunMetrics, with_text: int 
 
 
 def pack_study(folder: RunFolder, study: JudgeStudy, with_text: int | None = None) -> PackedSamples:
-    """The labelled responses of a judge study: the label, then what judges and votes decided."""
+    """The labelled responses of a judge study in their order: the label, then what judges and votes decided."""
     labels = read_labels(folder, study)
     label: Rater = (LABEL, study.part)
     votes = [rater.name for rater in study.raters if rater.is_vote]

@@ -167,9 +167,34 @@ class _Prompts:
             self.start.append(" ".join(row["prompt"][: 4 * START_CHARACTERS].split())[:START_CHARACTERS])
         return self.codes[key]
 
+    def places(self) -> list[int]:
+        """The place of each prompt, by its code, where prompts are sorted by data set and id."""
+        by_id = sorted(self.codes.items(), key=lambda item: (item[0][0], _numbers_in_order(item[0][1])))
+        places = [0] * len(by_id)
+        for place, (_, code) in enumerate(by_id):
+            places[code] = place
+        return places
+
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def _numbers_in_order(text: str) -> list[tuple[int, str]]:
+    """A sort key by which `row-2` comes before `row-10`.
+
+    Example:
+        >>> sorted(["row-10", "row-2"], key=_numbers_in_order)
+        ['row-2', 'row-10']
+    """
+    parts = _DIGITS.split(text)
+    return [(len(part.lstrip("0")) if place % 2 else 0, part) for place, part in enumerate(parts)]
+
 
 class _Row(NamedTuple):
-    """A row of the index; rows are sorted by these fields. `text` is -1 where the texts are left out."""
+    """A row of the index; rows are sorted by these fields, prompts by their ids.
+
+    `text` is -1 where the texts are left out.
+    """
 
     setting: int
     prompt: int
@@ -216,7 +241,8 @@ class _Packer:
     def packed(self, run: str) -> PackedSamples:
         if self._open_chunk:
             self._close_chunk()
-        rows = sorted(self._rows)
+        places = self._prompts.places()
+        rows = sorted(self._rows, key=lambda row: (row.setting, places[row.prompt], *row[2:]))
         source = self._source
         index = {
             "run": run,

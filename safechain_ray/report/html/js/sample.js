@@ -41,9 +41,8 @@ function sampleHeader(index, row) {
       "p",
       {},
       isolated(index.settings[index.setting[row]]),
-      " · ",
-      category === "" ? "" : [isolated(category), " · "],
-      make("span", { class: `pill ${index.outcome[row]}` }, index.outcome[row]),
+      category === "" ? "" : [" · ", isolated(category)],
+      isStudy(index) ? "" : [" · ", make("span", { class: `pill ${index.outcome[row]}` }, index.outcome[row])],
     ),
   );
 }

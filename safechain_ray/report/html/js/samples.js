@@ -39,9 +39,13 @@ class Browser {
     options("by-part", "any", each(judges.map(({ part }) => part ?? "all")));
     options("by-verdict", "any", LETTERS[kind].map((letter) => [letter, DECISIONS[letter]]));
     if (isStudy(this.index)) document.getElementById("disagree-name").textContent = "Differs from the label";
-    if (kind !== "grade") return;
-    document.getElementById("verdict-name").textContent = "Grade";
-    for (const id of ["by-judge", "by-part", "disagree"]) document.getElementById(id).closest("label").hidden = true;
+    if (kind === "grade") {
+      document.getElementById("verdict-name").textContent = "Grade";
+      for (const id of ["by-judge", "disagree"]) document.getElementById(id).closest("label").hidden = true;
+    }
+    if (kind === "grade" || isStudy(this.index)) {
+      for (const id of ["by-setting", "by-category", "by-outcome", "by-part"]) hideWithoutChoice(id);
+    }
   }
 
   fillLabels() {
@@ -285,6 +289,12 @@ class Browser {
     });
     this.notes.listen(() => this.notesChanged());
   }
+}
+
+// Hide a select that has one value beside `all`.
+function hideWithoutChoice(id) {
+  const select = document.getElementById(id);
+  select.closest("label").hidden = select.options.length < 3;
 }
 
 // Fill a select: `all` first, whose value is empty, then [value, name] pairs.
