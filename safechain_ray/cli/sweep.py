@@ -19,6 +19,7 @@ from safechain_ray.cli.options import (
     by_key,
     cluster_options,
     config_options,
+    device_option,
     folder_option,
     format_option,
     gpu_options,
@@ -105,6 +106,7 @@ def when(text: str, now: datetime) -> float:
     metavar="N",
     help="Models that run at once.",
 )
+@device_option()
 @gpu_options
 @batch_invariant_option
 @cluster_options

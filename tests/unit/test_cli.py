@@ -63,6 +63,21 @@ def commands(group: click.Group = app, *path: str) -> Iterator[tuple[str, ...]]:
             yield *path, name
 
 
+def test_every_command_that_plans_replicas_takes_the_device_that_its_errors_name() -> None:
+    for path in commands():
+        flags = {flag for parameter in command_at(path).params for flag in parameter.opts}
+        if {"--ray-address", "--accelerator"} <= flags or {"--ray-address", "--replicas"} <= flags:
+            assert "--device" in flags, path
+
+
+def command_at(path: tuple[str, ...]) -> click.Command:
+    found: click.Command = app
+    for name in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[name]
+    return found
+
+
 @pytest.mark.parametrize("path", [(), *commands()], ids=" ".join)
 def test_every_command_has_help_under_both_names(path: tuple[str, ...]):
     short, long = call(*path, "-h"), call(*path, "--help")
