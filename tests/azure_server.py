@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
@@ -66,6 +67,15 @@ class AzureServer:
             self._process.kill()
             self._process.wait()
 
+    def wait_until_saved(self, container: str) -> None:
+        """Wait until the container would survive `kill`: Azurite saves names every 5 seconds, and files in between are
+        lost with it.
+        """
+        names, deadline = self._folder / "__azurite_db_blob__.json", time.monotonic() + DEADLINE
+        while not (names.exists() and f'"{container}"' in names.read_text()):
+            assert time.monotonic() < deadline, "Azurite saves nothing"
+            time.sleep(0.1)
+
     def create_container(self, name: str) -> None:
         with urlopen(self._signed("PUT", f"{name}?restype=container"), timeout=10) as answer:
             assert answer.status == 201
@@ -86,9 +96,22 @@ class AzureServer:
         headers = {"x-ms-date": f"{datetime.now(UTC):%a, %d %b %Y %H:%M:%S GMT}", "x-ms-version": API_VERSION}
         lines = [method, *[""] * 11, *(f"{key}:{value}" for key, value in headers.items())]
         resource = [f"/{ACCOUNT}/{ACCOUNT}/{name}", *([query.replace("=", ":")] if query else [])]
-        digest = hmac.new(base64.b64decode(KEY), "\n".join([*lines, *resource]).encode(), hashlib.sha256).digest()
-        headers |= {"Authorization": f"SharedKey {ACCOUNT}:{base64.b64encode(digest).decode()}", "Content-Length": "0"}
+        signature = _signature("\n".join([*lines, *resource]))
+        headers |= {"Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
         return Request(f"http://127.0.0.1:{self.port}/{ACCOUNT}/{path}", method=method, headers=headers)
+
+
+def sas_token(permissions: str) -> str:
+    """A token of the account for blobs and containers, with permissions such as `rl` (read, list)."""
+    fields = {"sp": permissions, "ss": "b", "srt": "co", "st": "", "se": "2099-01-01T00:00:00Z", "sip": "", "spr": ""}
+    fields |= {"sv": API_VERSION, "ses": ""}
+    fields["sig"] = _signature("\n".join([ACCOUNT, *fields.values(), ""]))
+    return urlencode({name: value for name, value in fields.items() if value})
+
+
+def _signature(text: str) -> str:
+    digest = hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()
+    return base64.b64encode(digest).decode()
 
 
 @dataclass(frozen=True, slots=True)

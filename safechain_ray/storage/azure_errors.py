@@ -14,12 +14,13 @@ from obstore.exceptions import BaseError, PreconditionError
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<\n]+)")
 _STATUS = re.compile(r"status code: (\d{3})|\(code: (\d{3})\)")
-_KIND = re.compile(r"HttpError \{\s*kind: (\w+)")
+_KIND = re.compile(r"HttpError \{\s*kind: (Timeout)")
 _CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
 _SECONDS = re.compile(r" in (\d+)\.\d+s - ")
 """Duration of a request of a second or longer. Errors of an upload have no other sign of a timeout."""
 
 _TOKEN_REFUSED = ("400", "401", "403")
+_REFUSED = ("401", "403")
 
 
 @contextmanager
@@ -68,4 +69,8 @@ def _code(error: Exception, text: str, status: str) -> str:
     found = _CODE.search(text)
     if found:
         return found[1]
+    if not status and "HTTP error" in text:
+        return "NoAnswer"
+    if status in _REFUSED:  # also for one blob of a deletion in bulk
+        return "PermissionDenied"
     return type(error).__name__.removesuffix("Error") if isinstance(error, BaseError) else "Generic"

@@ -20,7 +20,7 @@ from safechain_ray.storage import Folder, acquire_lease, files, open_folder
 from safechain_ray.storage.files import ReplacedError
 from safechain_ray.storage.lease import LEASE_FILE, Timing
 from safechain_ray.storage.retry import store_error_of
-from tests.azure_server import ACCOUNT, KEY, AzureStore
+from tests.azure_server import ACCOUNT, KEY, AzureStore, sas_token
 from tests.fault_proxy import Mode
 from tests.processes import python_path
 
@@ -51,7 +51,7 @@ def folder(azure: AzureStore) -> Folder:
         ("Azure Error OperationTimedOut (HTTP status 500): no", False),
         ("Azure Error ContainerBeingDeleted (HTTP status 409): no", False),
         ("Azure Error Generic (HTTP status 429): too many", False),
-        ("Azure Error Generic: HTTP error: error sending request: Connection refused", False),
+        ("Azure Error NoAnswer: HTTP error: error sending request: Connection refused", False),
         ("Azure Error TokenRequest: no credentials in the environment", False),
     ],
 )
@@ -80,17 +80,22 @@ def obstore_error(text: str, kind: str = "GenericError") -> Exception:
         (
             "Error performing PUT http://h/c/a?sig=SECRET in 1ms - HTTP error: error sending request\n\nDebug source:\n"
             'HttpError {\n kind: Connect, Os { message: "Connection refused" } }',
-            "Azure Error Generic: HTTP error: error sending request: Connection refused",
+            "Azure Error NoAnswer: HTTP error: error sending request: Connection refused",
         ),
         (
             "Error performing PUT http://h/c/a in 1s - HTTP error: error sending request\n\nDebug source:\n"
             "HttpError {\n    kind: Timeout,\n source: TimedOut }",
-            "Azure Error Generic: HTTP error: error sending request: Timeout",
+            "Azure Error NoAnswer: HTTP error: error sending request: Timeout",
         ),
         (
             "Bulk delete request failed for key a: The specified container does not exist. (code: 404)",
             "Azure Error ContainerNotFound (HTTP status 404): Bulk delete request failed for key a: The specified "
             "container does not exist. (code: 404)",
+        ),
+        (
+            "Bulk delete request failed for key a: This request is not authorized. (code: 403)",
+            "Azure Error PermissionDenied (HTTP status 403): Bulk delete request failed for key a: This request is not "
+            "authorized. (code: 403)",
         ),
         (
             "Error performing token request: Error performing GET http://169.254.169.254/x in 1s - HTTP error: no",
@@ -229,6 +234,7 @@ def test_a_server_killed_in_the_middle_of_a_write_and_started_again_holds_it_who
     azure: AzureStore, folder: Folder
 ) -> None:
     folder.write_bytes("large", b"the old one")
+    azure.server.wait_until_saved(azure.container)
     starting = Timer(0.5, azure.server.start)
 
     def kill_now_and_start_later() -> None:
@@ -375,6 +381,24 @@ def test_a_wrong_key_fails_at_once_with_azures_variables(azure: AzureStore, monk
         assert "d3Jvbmc" not in str(e.value)
 
 
+def test_a_missing_permission_fails_at_once_without_showing_the_token(
+    azure: AzureStore, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.write_text("a", "text")
+    token = sas_token("rl")
+    monkeypatch.delenv("AZURE_STORAGE_ACCOUNT_KEY")
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", token)
+    reader = open_folder(folder.uri)
+    assert reader.list_files() == ["a"]
+    assert reader.read_text("a") == "text"
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"the store refuses it.*Fix: check AZURE_STORAGE_ACCOUNT_NAME") as refusal:
+        reader.check_writable()  # Azurite answers 500 to a deletion that is not permitted
+    assert time.monotonic() - began < 10
+    assert "sig" not in str(refusal.value)
+    assert folder.read_text("a") == "text"
+
+
 def test_a_container_that_is_not_there_fails_at_once_with_the_fix(azure: AzureStore) -> None:
     folder = open_folder(azure.uri("run").replace("az://container/", "az://no-such-container/"))
     for use in (folder.check_writable, folder.list_files, folder.exists, lambda: folder.delete("a")):
@@ -389,6 +413,7 @@ def test_a_container_that_is_not_there_fails_at_once_with_the_fix(azure: AzureSt
 
 
 def test_patience_ends_with_a_sentence(azure: AzureStore, folder: Folder) -> None:
+    azure.server.wait_until_saved(azure.container)
     azure.server.kill()
     try:
         with pytest.raises(StoreUnavailableError) as failure:
