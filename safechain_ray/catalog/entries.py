@@ -89,7 +89,9 @@ class EngineNeeds(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    source: str = Field(description="Hugging Face id, local path, s3:// or gs:// folder, or package://… (shipped here)")
+    source: str = Field(
+        description="Hugging Face id, local path, folder in a store (s3://, gs://, az://), or package://…"
+    )
     revision: str | None = None
     parameters: float = Field(description="billions of parameters, which take memory")
     active_parameters: float | None = Field(

@@ -142,12 +142,12 @@ Exit codes: 0 all is well, or only warnings; 1 a check failed; 2 wrong input.
     "model.name",
     "-m",
     "--model",
-    help="Catalog name, Hugging Face id or folder (local, s3://, gs://); by default the installation is checked.",
+    help="Catalog name, Hugging Face id or folder (local or in a store); by default the installation is checked.",
 )
 @family_option
 @base_url_option
 @judge_option
-@click.option("--weights", help="Folder (local, s3://, gs://) with the model's files, read instead of the hub.")
+@click.option("--weights", help="Folder (local, s3://, gs://, az://) with the model's files, read instead of the hub.")
 @click.option("-o", "--output", help="Check that this folder can be written: a local path or URI.")
 @click.option(
     "--gpu-memory",

@@ -157,7 +157,7 @@ catalog_option = click.option(
 )
 
 model_option = key_option(
-    "model.name", "-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://)."
+    "model.name", "-m", "--model", help="Catalog name, Hugging Face id or folder (local, s3://, gs://, az://)."
 )
 family_option = key_option("model.family", "--family", help="Family of a model that is not in the catalog.")
 base_url_option = key_option(

@@ -31,7 +31,7 @@ PUBLISHED = "published"
 
 KEPT_OF_ATTEMPTS = ("started", "ended", "command", "rows_found", "versions")
 
-PLACE = re.compile(r"(?:~(?:[A-Za-z_][\w.-]*)?/|/|\.{1,2}/|(?i:file|s3|gs|gcs|hf)://)\S")
+PLACE = re.compile(r"(?:~(?:[A-Za-z_][\w.-]*)?/|/|\.{1,2}/|(?i:file|s3|gs|gcs|az|abfss?|hf)://)\S")
 """The start of a local path or of a URI of a store: it names people, machines and buckets."""
 
 

@@ -1,4 +1,4 @@
-"""Atomic file access at any URI (local path, file://, s3://, gs://), with retries while an object store is down."""
+"""Atomic file access at any URI (local path, file://, s3://, gs://, az://), with retries during outages of a store."""
 
 from safechain_ray.storage.files import FileFacts
 from safechain_ray.storage.folder import Folder, open_folder, read_uri, write_uri

@@ -56,7 +56,7 @@ def read_table(filesystem: fs.FileSystem, path: str, columns: Sequence[str] | No
     if isinstance(filesystem, fs.GcsFileSystem):
         return _table_of_google(filesystem, path, columns)
     with filesystem.open_input_file(path) as file:
-        if isinstance(filesystem, fs.S3FileSystem) and file.size() <= WHOLE_BYTES:
+        if isinstance(filesystem, (fs.S3FileSystem, fs.PyFileSystem)) and file.size() <= WHOLE_BYTES:
             return _table(pa.BufferReader(_all_of(file, filesystem, path)), columns)
         try:
             with _as_replaced_error():
@@ -124,7 +124,9 @@ def _check_unchanged(filesystem: fs.FileSystem, path: str, tag: str | None) -> N
 
 
 def _entity_tag(filesystem: fs.FileSystem, file: pa.NativeFile) -> str | None:
-    """The entity tag of an S3 object. None elsewhere: an open file on a disk or in Google's store keeps its version."""
+    """The entity tag of an S3 object. None elsewhere: an open file on a disk, in Google's or Azure's store keeps its
+    version.
+    """
     tag = file.metadata().get("ETag") if isinstance(filesystem, fs.S3FileSystem) else None
     return None if tag is None else tag.decode()
 
@@ -140,7 +142,7 @@ def fetch_file(
         ReplacedError: the file is not the listed one, or changed during the download. This error is not retried.
     """
     _check_regular(filesystem, path)
-    source = with_retry(lambda: filesystem.open_input_file(path))
+    source = with_retry(lambda: _open_shared(filesystem, path))
     if with_retry(source.size) != size:  # checked before chunks are planned for the listed size
         raise ReplacedError("its size has changed since the folder was listed. Fix: rerun when nothing writes to it")
     partial = target.with_name(f"{target.name}.part")
@@ -148,7 +150,9 @@ def fetch_file(
 
         def fetch_chunk(offset: int) -> None:
             length = min(CHUNK_BYTES, size - offset)
-            data = with_retry(lambda: source.read_at(length, offset))
+            data = with_retry(lambda: _read_chunk(source, length, offset))
+            if data is None:
+                raise ReplacedError(_REPLACED)
             if len(data) < length:
                 raise ReplacedError(
                     "it is shorter than when the folder was listed. Fix: rerun when nothing writes to it"
@@ -159,10 +163,34 @@ def fetch_file(
             list(pool.map(fetch_chunk, range(0, size, CHUNK_BYTES)))
         file.flush()
         os.fsync(file.fileno())
-    now = with_retry(lambda: filesystem.open_input_file(path))
-    if now.size() != size or _entity_tag(filesystem, now) != _entity_tag(filesystem, source):
-        raise ReplacedError("it was replaced during the download. Fix: rerun when nothing writes to it")
+    now = with_retry(lambda: _open_shared(filesystem, path))
+    if now.size() != size or _shared_tag(filesystem, now) != _shared_tag(filesystem, source):
+        raise ReplacedError(_REPLACED)
     os.replace(partial, target)
+
+
+_REPLACED = "it was replaced during the download. Fix: rerun when nothing writes to it"
+
+
+def _open_shared(filesystem: fs.FileSystem, path: str) -> Any:
+    """An open file whose `read_at` works in parallel. pyarrow's file over a Python object reads one range at a time."""
+    if isinstance(filesystem, fs.PyFileSystem):
+        return filesystem.handler.open_version(path)
+    return filesystem.open_input_file(path)
+
+
+def _shared_tag(filesystem: fs.FileSystem, file: Any) -> str | None:
+    tag: str | None = file.tag if isinstance(filesystem, fs.PyFileSystem) else _entity_tag(filesystem, file)
+    return tag
+
+
+def _read_chunk(source: Any, length: int, offset: int) -> bytes | None:
+    """The bytes at `offset`; None if the file was replaced. An error would be retried, and fail each time."""
+    try:
+        data: bytes = source.read_at(length, offset)
+    except ReplacedError:
+        return None
+    return data
 
 
 def folders_by_files(filesystem: fs.FileSystem, path: str) -> set[str]:

@@ -267,11 +267,11 @@ def open_folder(uri: str, retry: RetryPolicy | None = None) -> Folder:
     """The folder at `uri`; nothing is created.
 
     A relative local path starts at the working directory. The query of an s3:// URI may contain `endpoint_override`,
-    `scheme`, `region` and more (`storage/uris.py`). Without an endpoint AWS_ENDPOINT_URL is used. Credentials belong in
-    the environment rather than in the URI.
+    `scheme`, `region` and more (`storage/uris.py`). Without an endpoint AWS_ENDPOINT_URL is used. The forms of Azure's
+    URIs are in `storage/azure_uris.py`. Credentials belong in the environment rather than in the URI.
 
     Raises:
-        InputError: the URI can't be parsed.
+        InputError: the URI can't be parsed, or the package for its store is missing.
         StorageError: the region of a bucket can't be looked up.
     """
     retry = retry or RetryPolicy()

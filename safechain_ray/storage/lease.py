@@ -8,9 +8,9 @@ compared. A driver of this machine whose process has ended is detected at once.
 
 Guarantees:
 1. At most one driver believes that it owns the folder, except for up to one renewal interval. pyarrow has no
-   conditional write for object stores, so a driver writes its token and reads it back after a delay. Of two drivers
-   that start together, the later writer keeps the lease. If the earlier driver read back too soon (a write took longer
-   than the delay), it finds the other token at its next renewal and ends.
+   conditional write for object stores, and not every store checks the condition. So a driver writes its token and reads
+   it back after a delay. Of two drivers that start together, the later writer keeps the lease. If the earlier driver
+   read back too soon (a write took longer than the delay), it finds the other token at its next renewal and ends.
 2. A driver that missed its renewals (paused, cut off) checks the lease before each further write, and ends when another
    driver owns it.
 

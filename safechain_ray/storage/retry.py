@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-_CODE = re.compile(r"AWS Error (\w+)|google::cloud::Status\((\w+)")
+_CODE = re.compile(r"(?:AWS Error |google::cloud::Status\(|Azure Error )(\w+)")
 
 _CREDENTIALS = (
     "the store refuses these credentials",
@@ -30,6 +30,18 @@ _REFUSED = (
     "the store refuses it: the keys are wrong or have expired, or they lack permission",
     "check the credentials of the environment, and the permissions of their user in this bucket (list, read, write "
     "and delete are needed)",
+)
+
+_AZURE_REFUSED = (
+    "the store refuses it: the credentials are wrong or have expired, or they lack permission",
+    "check AZURE_STORAGE_ACCOUNT_NAME and the credentials (AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, "
+    "AZURE_CLIENT_ID with AZURE_TENANT_ID and AZURE_CLIENT_SECRET, or the managed identity), and that they permit "
+    "list, read, write and delete in this container",
+)
+
+_NO_CONTAINER = (
+    "there is no such container",
+    "create it, or correct its name, AZURE_STORAGE_ACCOUNT_NAME or the endpoint",
 )
 
 _NO_BUCKET = ("there is no such bucket", "create it, or correct its name, its region or the endpoint")
@@ -83,8 +95,24 @@ FINAL: Mapping[str, tuple[str, str]] = {
     "INVALID_PARAMETER_VALUE": ("", _CHECK_STORE),
     "FAILED_PRECONDITION": ("", _CHECK_STORE),
     "INVALID_OBJECT_STATE": ("", "restore the object from its archive class"),
+    "AuthenticationFailed": _AZURE_REFUSED,
+    "AuthorizationFailure": _AZURE_REFUSED,
+    "AuthorizationPermissionMismatch": _AZURE_REFUSED,
+    "AuthorizationServiceMismatch": _AZURE_REFUSED,
+    "AuthorizationResourceTypeMismatch": _AZURE_REFUSED,
+    "InsufficientAccountPermissions": _AZURE_REFUSED,
+    "InvalidAuthenticationInfo": _AZURE_REFUSED,
+    "NoAuthenticationInformation": _AZURE_REFUSED,
+    "InvalidAccessKey": _AZURE_REFUSED,
+    "PermissionDenied": _AZURE_REFUSED,
+    "Unauthenticated": _AZURE_REFUSED,
+    "TokenRefused": _AZURE_REFUSED,
+    "ContainerNotFound": _NO_CONTAINER,
+    "InvalidPath": ("", "rename it: a name has no control characters and no empty part between two slashes"),
+    "BlobArchived": ("", "restore the blob from its archive tier"),
 }
-"""Errors of S3 and Google Cloud Storage that no retry fixes: reason and fix. Without a reason the store's own is used.
+"""Errors of stores that no retry fixes, by code: reason and fix. Without a reason the store's own is used. The codes in
+capitals are of S3 and Google Cloud Storage, the others of Azure.
 
 All other errors (no connection, 5xx, slow down, throttling, unnamed errors) are transient.
 """
@@ -156,7 +184,7 @@ def explained(error: StoreError, redact: Callable[[str], str]) -> str:
 
 def _code(error: Exception) -> str | None:
     found = _CODE.search(str(error))
-    return None if found is None else found[1] or found[2]
+    return None if found is None else found[1]
 
 
 def _original_message(error: Exception) -> str:

@@ -1,8 +1,9 @@
 """Resolution of URIs to file systems, redaction of secrets in URIs, and validation of names inside a folder.
 
 Credentials come from the usual chains: AWS_* variables, profiles (AWS_PROFILE) and the machine's role for s3://;
-GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine for gs://. An s3:// URI may contain credentials, but the
-environment is the better place.
+GOOGLE_APPLICATION_CREDENTIALS, gcloud or the machine for gs://; AZURE_* variables or the managed identity for az://,
+abfs:// and abfss://. An s3:// URI may contain credentials, but the environment is the better place. A URI of Azure may
+not.
 
 Names from a bucket, a run's folder or a data set are validated before they become part of a path. A record that others
 may write can contain `/etc/passwd` or `../../x`, which would lead out of the folder.
@@ -19,13 +20,25 @@ from pyarrow import fs
 from pydantic import AfterValidator
 
 from safechain_ray.errors import InputError, StorageError, StoreUnavailableError
+from safechain_ray.storage.azure_uris import (
+    ACCOUNT_VARIABLE,
+    AZURE_FLAGS,
+    AZURE_FORM,
+    AZURE_SCHEMES,
+    AZURE_SECRET_VARIABLES,
+    AZURE_TEXTS,
+    CONTAINER_IN_URI,
+    MissingAccountError,
+    azure_location,
+    refuse_credentials,
+)
 from safechain_ray.storage.retry import RetriesExhaustedError, RetryPolicy, explained, store_error_of
 from safechain_ray.types.known_secrets import KnownSecrets
 from safechain_ray.types.thinking import well_formed
 
-SCHEMES = ("file", "s3", "gs", "gcs")
+SCHEMES = ("file", "s3", "gs", "gcs", *AZURE_SCHEMES)
 
-_MISTYPED = re.compile(r"(?i:(file|s3|gs|gcs|hf|https?|package):(?!//)/?|([a-z][a-z0-9+.-]+):/(?!/))")
+_MISTYPED = re.compile(r"(?i:(file|s3|gs|gcs|az|abfss?|hf|https?|package):(?!//)/?|([a-z][a-z0-9+.-]+):/(?!/))")
 """The start of a URI with one slash too few, such as s3:/bucket/x; `C:/x` is none."""
 
 S3_TEXTS = ("endpoint_override", "scheme", "region", "tls_ca_file_path")
@@ -39,6 +52,7 @@ SECRET_VARIABLES = (
     "HUGGING_FACE_HUB_TOKEN",
     "AWS_SECRET_ACCESS_KEY",
     "AWS_SESSION_TOKEN",
+    *AZURE_SECRET_VARIABLES,
     "RAY_AUTH_TOKEN",
     "WANDB_API_KEY",
     "MLFLOW_TRACKING_TOKEN",
@@ -95,7 +109,13 @@ def redact(text: str) -> str:
     ambiguous, too much is removed: everything up to the last `@`, and a query or fragment up to the next blank.
     """
     values = tuple(filter(None, map(os.environ.get, SECRET_VARIABLES)))
-    return _URI.sub(lambda match: match[1] + _shown(match[2]), _known(values).removed_from(text))
+    return _URI.sub(_redacted_uri, _known(values).removed_from(text))
+
+
+def _redacted_uri(match: re.Match[str]) -> str:
+    container = CONTAINER_IN_URI.match(match[0])
+    start = container[0] if container else match[1]
+    return start + _shown(match[0][len(start) :])
 
 
 @cache
@@ -115,9 +135,10 @@ def without_secrets(tree: Any) -> Any:
 def bare_uri(uri: str) -> str:
     """The URI without user information and query: the same location for every user and endpoint.
 
-    A `#` is kept, because it may be part of an object's name.
+    A `#` is kept, because it may be part of an object's name, and so is the container of an abfss:// URI.
     """
-    return _QUERY.sub(r"\1", _USER_INFO.sub("", uri))
+    container = CONTAINER_IN_URI.match(uri)
+    return _QUERY.sub(r"\1", uri if container else _USER_INFO.sub("", uri))
 
 
 def _shown(rest: str) -> str:
@@ -172,7 +193,8 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
         raise InputError(f"Can't use the path {shown}: its name is not UTF-8 text. Fix: rename it.")
     if not uri:
         raise InputError(
-            "The path of a folder is empty. Fix: give a local path, s3://bucket/folder or gs://bucket/folder."
+            "The path of a folder is empty. Fix: give a local path, s3://bucket/folder, gs://bucket/folder or "
+            "az://container/folder."
         )
     refuse_mistyped(uri)
     if "://" not in uri:
@@ -183,19 +205,28 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
         raise InputError(
             f"Can't use {redact(uri)}: {scheme}:// is not supported. Fix: give a local path, or one of {known}."
         )
+    form = AZURE_FORM if scheme in AZURE_SCHEMES else f"{scheme}://bucket/folder"
     try:
-        filesystem, path = _s3(uri, retry) if scheme == "s3" else fs.FileSystem.from_uri(_google_retries(uri, scheme))
+        filesystem, path = _opened(uri, scheme, retry)
     except (pa.ArrowInvalid, ValueError) as error:
         # A parser's message quotes the whole URI, in a form where `redact` may miss a secret.
         reason = str(error).replace(uri, redact(uri)) if "parse" not in str(error) else "it is not a well-formed URI"
-        fix = f"Fix: write it as {scheme}://bucket/folder."
-        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. {fix}") from None
+        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Fix: write it as {form}.") from None
     except OSError as error:
         kind = StoreUnavailableError if isinstance(error, RetriesExhaustedError) else StorageError
         raise kind(f"Can't reach {redact(uri)}: {explained(store_error_of(error), redact)}") from error
     if not path.strip("/") and scheme != "file":
-        raise InputError(f"{redact(uri)} names no bucket. Fix: write it as {scheme}://bucket/folder.")
+        raise InputError(f"{redact(uri)} names no bucket. Fix: write it as {form}.")
     return filesystem, path
+
+
+def _opened(uri: str, scheme: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
+    if scheme == "s3":
+        return _s3(uri, retry)
+    if scheme in AZURE_SCHEMES:
+        return _azure(uri)
+    found: tuple[fs.FileSystem, str] = fs.FileSystem.from_uri(_google_retries(uri, scheme))
+    return found
 
 
 def _s3(uri: str, retry: RetryPolicy) -> tuple[fs.S3FileSystem, str]:
@@ -221,11 +252,15 @@ def _s3(uri: str, retry: RetryPolicy) -> tuple[fs.S3FileSystem, str]:
 
 
 def _s3_options(parts: SplitResult) -> dict[str, str | bool]:
+    return _options(parts, S3_TEXTS, S3_FLAGS)
+
+
+def _options(parts: SplitResult, texts: tuple[str, ...], flags: tuple[str, ...]) -> dict[str, str | bool]:
     options: dict[str, str | bool] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
-        if key not in (*S3_TEXTS, *S3_FLAGS):
-            raise ValueError(f"{key} is no option of s3://; the options are {', '.join((*S3_TEXTS, *S3_FLAGS))}")
-        options[key] = value.lower() in ("true", "1") if key in S3_FLAGS else value
+        if key not in (*texts, *flags):
+            raise ValueError(f"{key} is no option of {parts.scheme}://; the options are {', '.join((*texts, *flags))}")
+        options[key] = value.lower() in ("true", "1") if key in flags else value
     return options
 
 
@@ -236,6 +271,28 @@ def _endpoint_of_environment() -> dict[str, str | bool]:
         return {}
     scheme, _, endpoint = url.rpartition("://")
     return {"endpoint_override": endpoint.rstrip("/"), "scheme": scheme or "https"}
+
+
+def _azure(uri: str) -> tuple[fs.PyFileSystem, str]:
+    parts = urlsplit(uri)
+    refuse_credentials(parts)
+    try:
+        location = azure_location(parts, _options(parts, AZURE_TEXTS, AZURE_FLAGS))
+    except MissingAccountError as error:
+        raise InputError(
+            f"Can't use {redact(uri)}: {error}. Fix: set {ACCOUNT_VARIABLE}, add ?account_name=NAME, or write it as "
+            "abfss://container@account.dfs.core.windows.net/folder."
+        ) from None
+    try:
+        from safechain_ray.storage.azure import open_azure
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "obstore":
+            raise
+        raise InputError(
+            f"{redact(uri)} is in Azure Blob Storage, which needs the package obstore. "
+            "Fix: pip install 'safechain-ray[azure]', on all nodes."
+        ) from error
+    return open_azure(location), f"{location.container}{unquote(parts.path)}".rstrip("/")
 
 
 def _google_retries(uri: str, scheme: str) -> str:

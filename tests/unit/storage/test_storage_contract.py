@@ -10,17 +10,18 @@ import pytest
 from safechain_ray.datasets.files import read_file
 from safechain_ray.errors import StorageError
 from safechain_ray.storage import Folder, open_folder, read_uri, write_uri
+from tests.azure_server import AzureStore
 from tests.gcs_server import GoogleServer
 from tests.s3_server import Store
 
 TABLE = pa.table({"sample_id": ["a", "b"], "score": [0.5, None]})
 
 
-@pytest.fixture(params=["disk", "store", "google"])
+@pytest.fixture(params=["disk", "store", "google", "azure"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     if request.param == "disk":
         return open_folder(str(tmp_path / "runs"))
-    store: Store | GoogleServer = request.getfixturevalue(request.param)
+    store: Store | GoogleServer | AzureStore = request.getfixturevalue(request.param)
     return open_folder(store.uri(f"{uuid4().hex}/runs"))
 
 
