@@ -175,10 +175,10 @@ class BenchmarkWorkload(Workload[Benchmarked]):
         repair_graded(folder.samples, retry_errors=False)
         compact(folder.samples)
         metrics = measure_benchmarks(self.benchmarks, folder, self.config.reported_ks)
-        write_references(folder, self.benchmarks.problems)
         folder.write_figures("metrics.json", metrics)
         folder.write_card()
         record.measured(metrics.benchmarks)
+        write_references(folder, self.benchmarks.problems)
         delete_checkpoints(folder.folder)
         return Benchmarked(folder, metrics, committed)
 

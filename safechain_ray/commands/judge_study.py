@@ -6,7 +6,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, get_args
 
 import pyarrow as pa
 from ray.data import Dataset
@@ -21,6 +21,7 @@ from safechain_ray.commands.labelled_run import is_run, load_labelled_run, refus
 from safechain_ray.config import ResourcesConfig, StudyConfig
 from safechain_ray.datasets.labelled import Columns, LabelledResponse, LabelledSet, load_labelled
 from safechain_ray.engines.start import StartEngine
+from safechain_ray.errors import InputError
 from safechain_ray.judges.base import Vote, count_votes
 from safechain_ray.judges.refusal_match import phrases_fingerprint, read_phrases
 from safechain_ray.metrics.agreement import JudgeStudy, rate
@@ -55,7 +56,7 @@ def measure(
     decided = {name: [verdict.unsafe for verdict in column] for name, column in columns.items()}
     votes = {
         vote.name: [count_votes(vote, labelled.part, tuple(row.values())).unsafe for row in verdicts]
-        for vote in (Vote(f"vote-{rule}", rule, tuple(names)) for rule in rules)
+        for vote in (Vote(vote_name(rule), rule, tuple(names)) for rule in rules)
     }
     differing = [row for row, label in enumerate(labels) if any(decided[name][row] is not label for name in names)]
     published = published_figures()
@@ -120,6 +121,12 @@ def _rows_to_read(
 def _word(unsafe: bool | None) -> str | None:
     return None if unsafe is None else "unsafe" if unsafe else "safe"
 
+
+def vote_name(rule: VoteRule) -> str:
+    return f"vote-{rule}"
+
+
+VOTE_NAMES = frozenset(map(vote_name, get_args(VoteRule)))
 
 DISAGREEMENTS = "disagreements.parquet"
 
@@ -269,6 +276,9 @@ class StudyWorkload(Workload[StudyDone]):
 def resolve_study(config: StudyConfig) -> ResolvedStudy:
     """Look the judges up and read the labelled responses. Raises InputError for a config that can't work."""
     judges = tuple(resolve_judge(judge) for judge in config.judges)
+    for place, judge in enumerate(judges):
+        if judge.name in VOTE_NAMES:
+            raise InputError(f"judges.{place}.name: {judge.name!r} is the name of a vote. Fix: give the judge another.")
     return ResolvedStudy(_labelled(config), judges, config.votes)
 
 

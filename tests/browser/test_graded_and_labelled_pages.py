@@ -71,6 +71,7 @@ def test_samples_of_a_problem_are_side_by_side_under_one_reference(benchmark: Pa
     reader.page.keyboard.press("c")
     columns = reader.article.locator(".column")
     expect(columns).to_have_count(2)
+    expect(reader.article.locator("[aria-label=Reference]")).to_have_count(1)
     expect(reader.article.locator(".column [aria-label=Reference]")).to_have_count(0)
 
 
@@ -89,10 +90,10 @@ def test_a_judge_is_filtered_by_how_it_differs_from_the_label(study: tuple[Judge
 
 def test_a_labelled_response_shows_its_label_first_and_starts_blurred(study: tuple[JudgeStudy, Path], open_page):
     reader = Reader(open_page(study[1]).page)
-    reader.filter(judge="human label", verdict="unsafe")
+    reader.filter(judge="label (human)", verdict="unsafe")
     assert reader.found() == 3
     raters = reader.article.locator("table.verdicts tbody th").all_inner_texts()
-    assert raters == ["human label, response", "refusal-match, response"]
+    assert raters == ["label (human), response", "refusal-match, response"]
     assert all(reader.blurred().values())
     expect(reader.article.locator("h3")).to_have_text("row-2")
     reader.page.keyboard.press("c")  # a row is no sample of a prompt, so nothing is beside it

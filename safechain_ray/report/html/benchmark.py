@@ -5,7 +5,7 @@ from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.published import published_passes
 from safechain_ray.report.benchmark_tables import benchmark_document, published_notes, published_table
 from safechain_ray.report.document import printable
-from safechain_ray.report.html.browser import browser_section
+from safechain_ray.report.html.browser import browser_section, with_absent_rows
 from safechain_ray.report.html.definitions import OF_GRADES, with_glossary
 from safechain_ray.report.html.elements import Section, assemble, caveats_and_notes, html_notes, html_table, join
 from safechain_ray.report.html.facts import run_facts
@@ -17,7 +17,8 @@ def benchmark_page(
     metrics: BenchmarkRunMetrics, run: RunFile, samples: PackedSamples, stand_in: str | None = None
 ) -> str:
     """`run` is the content of run.json; published figures are of the run's own model, or of `stand_in`."""
-    document = benchmark_document(metrics)
+    rows = sum(figures.rows for figures in metrics.benchmarks)
+    document = with_absent_rows(benchmark_document(metrics), rows, samples)
     figures = published_figures()
     found = published_passes(metrics, figures.finetuning, stand_in)
     published = (
@@ -33,6 +34,5 @@ def benchmark_page(
         Section("run", "The run", run_facts(run)),
         browser_section(samples, "answers"),
     ]
-    rows = sum(figures.rows for figures in metrics.benchmarks)
     line = f"{rows:,} samples · {len(metrics.benchmarks)} benchmark{'s' if len(metrics.benchmarks) > 1 else ''}"
     return assemble(f"Benchmarks of {printable(metrics.model)}", line, with_glossary(sections, OF_GRADES), samples)

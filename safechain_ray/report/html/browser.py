@@ -1,5 +1,8 @@
 """The section of a page with the sample browser, and what to know before its texts are read."""
 
+from dataclasses import replace
+
+from safechain_ray.report.document import Document
 from safechain_ray.report.html.elements import Markup, Section, element, join, read_asset
 from safechain_ray.report.html.samples import PackedSamples
 
@@ -18,3 +21,13 @@ def browser_section(samples: PackedSamples, noun: str = "samples") -> Section:
         words += f" {HARMFUL}"
     browser = join(element("p", words, class_="legend"), Markup(read_asset("browser.html")))
     return Section("samples", noun[0].upper() + noun[1:], browser)
+
+
+def with_absent_rows(document: Document, rows: int, samples: PackedSamples) -> Document:
+    """The document with a caveat where samples/ has another number of rows than the `rows` behind its figures."""
+    if samples.rows == rows:
+        return document
+    caveat = (
+        f"The figures are of {rows:,} rows, and samples/ has {samples.rows:,}. Fix: rerun the command of this folder."
+    )
+    return replace(document, caveats=(*document.caveats, caveat))

@@ -33,8 +33,8 @@ COLUMNS = (
 
 GRADE: Rater = ("grade", None)
 
-LABEL = "human label"
-"""A blank keeps this name apart from those of judges."""
+LABEL = "label (human)"
+"""No name of a judge has brackets."""
 
 
 def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None = None) -> PackedSamples:

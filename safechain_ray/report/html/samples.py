@@ -179,7 +179,7 @@ class _Prompts:
 _DIGITS = re.compile(r"([0-9]+)")
 
 
-def _numbers_in_order(text: str) -> list[tuple[int, str]]:
+def _numbers_in_order(text: str) -> list[tuple[int, str, str]]:
     """A sort key by which `row-2` comes before `row-10`.
 
     Example:
@@ -187,7 +187,11 @@ def _numbers_in_order(text: str) -> list[tuple[int, str]]:
         ['row-2', 'row-10']
     """
     parts = _DIGITS.split(text)
-    return [(len(part.lstrip("0")) if place % 2 else 0, part) for place, part in enumerate(parts)]
+    return [
+        (len(number), number, part) if place % 2 else (0, part, "")
+        for place, part in enumerate(parts)
+        for number in [part.lstrip("0")]
+    ]
 
 
 class _Row(NamedTuple):

@@ -2,7 +2,7 @@
 
 from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.report.document import printable
-from safechain_ray.report.html.browser import browser_section
+from safechain_ray.report.html.browser import browser_section, with_absent_rows
 from safechain_ray.report.html.definitions import OF_VERDICTS, with_glossary
 from safechain_ray.report.html.elements import Section, assemble, caveats_and_notes, html_table, join
 from safechain_ray.report.html.facts import run_facts
@@ -18,7 +18,7 @@ COMPLETE = "Every labelled response has a verdict of every judge."
 
 def study_page(study: JudgeStudy, run: RunFile, samples: PackedSamples) -> str:
     """`run` is the content of run.json."""
-    document = study_document(study)
+    document = with_absent_rows(study_document(study), study.rows, samples)
     missing = sum(rater.agreement.missing for rater in study.raters if not rater.is_vote)
     warning = f"{missing:,} verdicts are missing: their rows are left out of the figures of their judge."
     sections = [
@@ -29,9 +29,10 @@ def study_page(study: JudgeStudy, run: RunFile, samples: PackedSamples) -> str:
         browser_section(samples, "labelled responses"),
     ]
     judges = sum(not rater.is_vote for rater in study.raters)
+    differing = f"a judge differs from the label or has no verdict on {study.disagreements:,}"
     line = (
         f"{study.rows:,} labelled responses · {percent(study.unsafe / study.rows)}% of them unsafe · {judges} "
-        f"judge{'s' if judges > 1 else ''} · {study.disagreements:,} rows on which a judge differs from the label"
+        f"judge{'s' if judges > 1 else ''} · {differing}"
     )
     title = f"Judges against the labels of {printable(study.data)}"
     return assemble(title, line, with_glossary(sections, OF_VERDICTS), samples)

@@ -32,7 +32,7 @@ def test_every_row_has_its_label_and_the_decision_of_each_judge_and_vote(made: S
     samples = pack_study(made.folder, made.study)
     index = unpacked(samples.index)
     assert [each["judge"] for each in index["judges"]] == [
-        *("human label", "refusal-match", "lenient", "vote-any", "vote-all")
+        *("label (human)", "refusal-match", "lenient", "vote-any", "vote-all")
     ]
     assert {each["part"] for each in index["judges"]} == {"response"}
     found = dict(zip(index["prompts"]["id"], index["verdicts"], strict=True))
@@ -68,7 +68,10 @@ def test_the_page_has_figures_plot_and_warnings(made: StudyDone):
     page = Path(write_study_report(made.folder.folder)).read_text()
     assert "Judges against the labels of labels" in page
     assert all(f'id="{key}"' in page for key in ("first", "figures", "plot-agreement", "run", "samples", "glossary"))
-    assert "5 labelled responses · 60.0% of them unsafe · 2 judges · 4 rows on which" in page
+    assert (
+        "5 labelled responses · 60.0% of them unsafe · 2 judges · a judge differs from the label or has no verdict on 4"
+        in page
+    )
 
 
 def test_a_study_that_has_not_ended_has_no_page(made: StudyDone):
@@ -81,3 +84,15 @@ def test_without_the_table_of_disagreements_no_label_is_guessed(made: StudyDone)
     made.folder.folder.delete("disagreements.parquet")
     with pytest.raises(StorageError, match=r"Can't read .*disagreements\.parquet"):
         write_study_report(made.folder.folder)
+
+
+def test_a_judge_with_the_name_of_a_vote_is_refused(tmp_path: Path, use: Use):
+    use(judges_yaml="judges:\n  vote-any: {kind: refusal_match}\n")
+    with pytest.raises(InputError, match=r"judges\.1\.name: 'vote-any' is the name of a vote"):
+        study(tmp_path, judges=["refusal-match", "vote-any"])
+
+
+def test_absent_samples_are_a_caveat(made: StudyDone):
+    made.folder.samples.delete(made.folder.samples.list_files(".parquet")[0])
+    page = Path(write_study_report(made.folder.folder)).read_text()
+    assert "The figures are of 5 rows, and samples/ has 0. Fix: rerun" in page

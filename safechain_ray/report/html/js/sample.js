@@ -13,7 +13,7 @@ const TEXTS = [
 // What the columns of decisions are called, with their terms of the glossary.
 const HEADS = {
   verdict: [["judge", "Judge, part"], ["verdict", "Verdict"], ["score", "Score"], ["", "Categories, notes"]],
-  grade: [["", ""], ["grade", "Grade"], ["", ""], ["", "Grader, reason"]],
+  grade: [["grade", "Grade"], ["", "Grader, reason"]],
 };
 
 const BLURRED = 5_000; // characters of a text that are drawn while it is blurred: more than its box has room for
@@ -41,7 +41,7 @@ function sampleHeader(index, row) {
       "p",
       {},
       isolated(index.settings[index.setting[row]]),
-      category === "" ? "" : [" · ", isolated(category)],
+      category === "" || (index.kind === "grade" && index.categories.length < 2) ? "" : [" · ", isolated(category)],
       isStudy(index) ? "" : [" · ", make("span", { class: `pill ${index.outcome[row]}` }, index.outcome[row])],
     ),
   );
@@ -51,13 +51,17 @@ function sampleHeader(index, row) {
 function verdictTable(index, row, sample) {
   const lines = index.judges.map((judge, at) => {
     const [score, categories, error, note] = sample?.verdicts[at] ?? [null, [], null, null];
+    const notes = make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; ")));
+    if (index.kind === "grade") {
+      return make("tr", {}, make("th", { scope: "row" }, verdictPill(index.verdicts[row][at])), notes);
+    }
     return make(
       "tr",
       {},
       make("th", { scope: "row" }, raterName(judge)),
       make("td", {}, verdictPill(index.verdicts[row][at])),
       make("td", { class: "number" }, score === null ? "" : score.toFixed(3)),
-      make("td", {}, isolated([...categories, error, note].filter((found) => found).join("; "))),
+      notes,
     );
   });
   const head = HEADS[index.kind].map(([term, name]) =>

@@ -38,7 +38,10 @@ class Browser {
     options("by-judge", "any", each(judges.map(({ judge }) => judge)));
     options("by-part", "any", each(judges.map(({ part }) => part ?? "all")));
     options("by-verdict", "any", LETTERS[kind].map((letter) => [letter, DECISIONS[letter]]));
-    if (isStudy(this.index)) document.getElementById("disagree-name").textContent = "Differs from the label";
+    if (isStudy(this.index)) {
+      document.getElementById("disagree-name").textContent = "Differs from the label";
+      document.getElementById("key-beside").hidden = true;
+    }
     if (kind === "grade") {
       document.getElementById("verdict-name").textContent = "Grade";
       for (const id of ["by-judge", "disagree"]) document.getElementById(id).closest("label").hidden = true;
@@ -160,7 +163,7 @@ class Browser {
       sampleHeader(this.index, row),
       this.tools(row, isWriting),
       isWriting ? noteEditor(this.notes, id, () => this.noteChanged(row)) : null,
-      panel === null ? this.whole(row, sample) : [textBlock(sample?.prompt ?? null, "Prompt", this.showsAll), panel],
+      panel === null ? this.whole(row, sample) : [this.shared(sample), panel],
     ]);
     this.article.scrollTop = 0;
     if (panel !== null) showOpenColumn(panel);
@@ -172,6 +175,12 @@ class Browser {
     if (sample === null) return [verdictTable(index, row, null), noTexts()];
     const texts = TEXTS.map(([key, name]) => textBlock(sample[key], name, this.showsAll));
     return [verdictTable(index, row, sample), texts, factList(index, row, sample)];
+  }
+
+  // The texts that all samples of the prompt have in common.
+  shared(sample) {
+    const texts = TEXTS.filter(([of]) => OF_PROMPT.includes(of));
+    return sample === null ? null : texts.map(([of, name]) => textBlock(sample[of], name, this.showsAll));
   }
 
   hiddenWords() {
