@@ -8,7 +8,8 @@ from pathlib import Path
 def run_command(name: str) -> None:
     """Run `safechain-ray NAME` with this process's arguments; exit with 1 if a package is missing."""
     root = Path(__file__).parents[1]
-    sys.path.insert(0, str(root))  # the tree that this script belongs to
+    if (root / "pyproject.toml").exists():
+        sys.path.insert(0, str(root))  # the checkout that this script belongs to; the wheel's scripts have none
     try:
         from safechain_ray.cli import main
     except ModuleNotFoundError as missing:

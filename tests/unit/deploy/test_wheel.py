@@ -43,17 +43,19 @@ def files_of(folder: str) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in found}
 
 
-def test_the_wheel_has_the_package_and_the_configs_inside_it_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_has_the_package_with_configs_and_jobs_inside_it_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if ".dist-info/" not in name]
     assert len(names) == len(set(names))
-    assert set(names) == files_of("safechain_ray") | {f"safechain_ray/{name}" for name in files_of("configs")}
+    inside = files_of("configs") | files_of("jobs")
+    assert set(names) == files_of("safechain_ray") | {f"safechain_ray/{name}" for name in inside}
     for needed in (
         "safechain_ray/catalog/models.yaml",
         "safechain_ray/configs/paper/main_table.yaml",
         "safechain_ray/configs/run.schema.json",
         "safechain_ray/datasets/data/quickstart.csv",
         "safechain_ray/demo/models/demo-reasoner/model.safetensors",
+        "safechain_ray/jobs/sweep.py",
         "safechain_ray/py.typed",
         "safechain_ray/report/html/report.css",
     ):
@@ -98,19 +100,28 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_wheel_finds_its_configs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_finds_its_configs_and_runs_its_job_scripts_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site-packages")
     empty = tmp_path / "empty"
     empty.mkdir()
+    packages = tmp_path / "site-packages"
+    shown = run_python(packages, empty, "-m", "safechain_ray", "config", "show", "--config", "quickstart")
+    assert "name: demo-reasoner" in shown
+    assert list(empty.iterdir()) == []
+    script = str(packages / "safechain_ray" / "jobs" / "sweep.py")
+    assert "--deadline" in run_python(packages, empty, script, "--help")
+
+
+def run_python(packages: Path, folder: Path, *arguments: str) -> str:
+    """The output of Python in `folder`, with `packages` first on its path."""
     done = subprocess.run(
-        [sys.executable, "-m", "safechain_ray", "config", "show", "--config", "quickstart"],
-        cwd=empty,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site-packages")},
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(packages)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "name: demo-reasoner" in done.stdout
-    assert list(empty.iterdir()) == []
+    return done.stdout
