@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> RunFolder:
     texts = dict.fromkeys(("prompt_id", "category", "prompt", "thought", "answer", "error", "sample_id"), HOSTILE)
     samples = [
         sample(of, 0, **texts, finish_reason=None, verdicts=(missing,)),
-        sample(of, 1, verdicts=(verdict(True, JUDGE),)),
+        sample(of, 1, prompt_id="the other", verdicts=(verdict(True, JUDGE),)),
     ]
     metrics = write_run(
         tmp_path,
