@@ -62,7 +62,7 @@ class AzureServer:
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does."""
+        """Kill the server, also in the middle of a request."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

@@ -45,7 +45,7 @@ class GoogleServer:
         return f"gs://anonymous@{BUCKET}/{path}?scheme=http&endpoint_override=127.0.0.1:{self.port}"
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does."""
+        """Kill the server, also in the middle of a request."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()

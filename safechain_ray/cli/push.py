@@ -12,10 +12,10 @@ from safechain_ray.report.quiet import print_location
 
 EXAMPLES = """\b
 Examples:
-  safechain-ray push runs/demo org/r1-7b-safety
+  safechain-ray push runs/demo org/demo-safety
   safechain-ray push runs/r1-7b org/r1-7b-safety --public --include verdicts
   safechain-ray push runs/demo --output published/demo
-  safechain-ray push s3://bucket/runs/r1-7b org/r1-7b-safety --include figures
+  safechain-ray push s3://bucket/runs/r1-8b org/r1-8b-safety --include figures
 """
 
 

@@ -114,8 +114,8 @@ def without_prompts(run: Path) -> Path:
 def test_prompts_that_were_withheld_when_a_run_was_pushed_are_not_equal(one: Path, tmp_path: Path) -> None:
     texts = {each: f"Another {text}" for each, text in TEXTS.items()}
     two = without_prompts(write_run(tmp_path / "two", [(GREEDY, SAFE)], texts))
-    told = refusal(without_prompts(one), two)
-    assert told == (
+    message = refusal(without_prompts(one), two)
+    assert message == (
         f"{one} and {two} share no prompt (by id and text) of strongreject. {one} has no texts of strongreject; {two} "
         "has no texts of strongreject: they were left out when the run was pushed, so prompts of other data can't be "
         "matched. Fix: compare the original runs, or runs with exactly the same data."
@@ -199,10 +199,10 @@ def test_what_can_not_be_compared_is_refused_with_the_reason(one: Path, tmp_path
     assert "holds a judge study, preferences or benchmarks, but no run of a model" in refusal(one, study)
     assert "is named twice" in refusal(one, one / ".." / "one")
     others = write_run(tmp_path / "others", [(Setting(dataset="xstest"), SAFE)], TEXTS)
-    told = refusal(one, others)
-    assert told.startswith("The runs have no setting in common")
-    assert f"{one}: strongreject-default-t0-k1" in told
-    assert f"{others}: xstest-default-t0-k1" in told
+    message = refusal(one, others)
+    assert message.startswith("The runs have no setting in common")
+    assert f"{one}: strongreject-default-t0-k1" in message
+    assert f"{others}: xstest-default-t0-k1" in message
     strangers = write_run(tmp_path / "strangers", [(GREEDY, {"p0": [True]})], {"p0": "Who?"})
     assert "share no prompt (by id and text) of strongreject" in refusal(one, strangers)
 
