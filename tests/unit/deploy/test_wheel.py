@@ -99,6 +99,14 @@ def test_the_source_distribution_builds_the_same_wheel(wheel: Path, tmp_path: Pa
         assert sorted(first.namelist()) == sorted(second.namelist())
 
 
+def test_an_editable_install_adds_the_checkout_to_the_path(tmp_path: Path) -> None:
+    """`make setup` installs the project this way: without it nothing can be set up."""
+    (built,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["editable"])
+    with zipfile.ZipFile(built) as archive:
+        (added,) = (archive.read(name).decode() for name in archive.namelist() if name.endswith(".pth"))
+    assert added.splitlines() == [str(ROOT)]
+
+
 @pytest.mark.slow
 def test_the_wheel_finds_its_configs_and_runs_its_job_scripts_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
