@@ -159,7 +159,9 @@ def remove_judge(run: str, name: str, config: ResourcesConfig, reporter: RunRepo
     The record is written before the verdicts are deleted: verdicts that a crash leaves belong to no judge of the run.
     Raises InputError for a judge that was not added.
     """
-    RunRecord.of_finished(RunFolder(open_folder(run)))  # locking would create the folder of a mistyped path
+    existing = RunFolder(open_folder(run))
+    RunRecord.of_finished(existing)  # locking would create the folder of a mistyped path
+    existing.check_samples()
     with lock_output(run, config, reporter) as folder:
         record = RunRecord.of_finished(folder)
         record.remove_judge(name)
@@ -202,7 +204,8 @@ class _LaterJudges(Workload[Result]):
 
     def open_record(self, folder: RunFolder) -> RunRecord:
         record = RunRecord.of_finished(folder)
-        _check_prompts(folder, self.judges)
+        folder.check_samples()
+        _check_texts(folder, self.judges)
         record.start_judging(self.judges, self.parts)
         return record
 
@@ -317,18 +320,33 @@ def _failed(folder: RunFolder, judge: JudgeEntry, prefixes: ThoughtPrefixes) -> 
     return sum(sum(failed(table.filter(pc.equal(table["pieces"], prefixes.count)))) for table in tables)
 
 
-def _check_prompts(folder: RunFolder, judges: Sequence[JudgeEntry]) -> None:
-    """Raises InputError for a copy without prompts: a guard would judge each response as one to an empty prompt."""
+def _check_texts(folder: RunFolder, judges: Sequence[JudgeEntry]) -> None:
+    """Raises InputError for a copy without the texts that the judges read.
+
+    Without prompts a guard would judge each response as one to an empty prompt.
+    """
     names = [judge.name for judge in judges if judge.reads_prompt]
-    if not names:
-        return
     with suppress(StorageError):  # a file that can't be read is repaired later
-        if withheld := folder.sets_without_prompts():
+        if _lacks_responses(folder):
+            raise InputError(
+                f"{folder.folder} has no texts of the responses: `push --include verdicts` leaves them out. Fix: judge "
+                "the original run."
+            )
+        if names and (withheld := folder.sets_without_prompts()):
             raise InputError(
                 f"{folder.folder} has no texts of the prompts of {', '.join(withheld)}: they were left out when the "
                 f"run was pushed, and {', '.join(names)} judges a response together with its prompt. Fix: judge the "
                 "original run, or name a judge that reads the response alone."
             )
+
+
+def _lacks_responses(folder: RunFolder) -> bool:
+    """Whether answered samples have no response. The first file with an answered sample decides."""
+    for table in folder.counted_samples(["outcome", "response"]):
+        answered = table.filter(pc.is_in(table["outcome"], pa.array(ANSWERED)))
+        if answered.num_rows:
+            return bool(answered["response"].null_count == answered.num_rows)
+    return False
 
 
 def _check_judges(judges: tuple[JudgeEntry, ...]) -> None:

@@ -143,6 +143,13 @@ class RunFolder:
         rows = (zip(*(table[name].to_pylist() for name in columns), strict=True) for table in tables)
         return {(dataset, prompt_id): prompt for row in rows for dataset, prompt_id, prompt in row}
 
+    def check_samples(self) -> None:
+        """Raises InputError for a run without samples, whose figures can't be computed again."""
+        if not self.samples.list_files(".parquet"):
+            raise InputError(
+                f"{self.folder} has no samples: `push --include figures` leaves them out. Fix: name the original run."
+            )
+
     def sets_without_prompts(self) -> list[str]:
         """Data sets with samples but without the texts of their prompts, which `push` left out. Raises StorageError."""
         found: dict[str, bool] = {}

@@ -37,9 +37,10 @@ def export_inspect(run: SharedRun, uri: str, samples_per_log: int, report: Calla
     `report` gets the name of each log before it is written.
 
     Raises:
-        InputError: The run would be too many logs.
+        InputError: The run would be too many logs, or has no samples.
         StorageError: The folder can't be written.
     """
+    run.folder.check_samples()
     target = open_folder(uri)
     target.check_writable()
     parts = plan_parts(run, samples_per_log)

@@ -61,8 +61,13 @@ class Written:
 
 
 def read_publication(uri: str, include: Include, with_restricted_prompts: bool) -> Publication:
-    """The run in the folder `uri` and what of it may be published. Raises what `read_shared_run` raises."""
+    """The run in the folder `uri` and what of it may be published.
+
+    Raises what `read_shared_run` raises, and InputError where samples are asked for and the run has none.
+    """
     run = read_shared_run(uri)
+    if include != "figures":
+        run.folder.check_samples()
     terms = terms_of(run.run_file)
     withheld = () if with_restricted_prompts else (each.name for each in terms if each.withheld)
     return Publication(run, Contents(include, frozenset(withheld)), terms)

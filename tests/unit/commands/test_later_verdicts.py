@@ -12,7 +12,7 @@ from safechain_ray.cli import app
 from safechain_ray.commands import judge as judge_command
 from safechain_ray.commands.evaluate import open_run
 from safechain_ray.commands.judge import JudgePass
-from safechain_ray.config import JudgeConfig, JudgingConfig, read_config, read_config_as
+from safechain_ray.config import JudgeConfig, JudgingConfig, ResourcesConfig, read_config, read_config_as
 from safechain_ray.errors import InputError
 from safechain_ray.runs import workload
 from safechain_ray.runs.folder import RunFolder
@@ -116,6 +116,33 @@ def test_a_copy_without_prompts_is_judged_by_no_guard_but_by_a_rule(tmp_path: Pa
     answers = read_config_as(JudgingConfig, None, {"judges": ["refusal-match"], "parts": ["answer"]})
     judge_command.add_judges(str(run.folder), answers, Spoken(), lambda start: None)  # type: ignore[arg-type,return-value]
     assert asked == [tuple(sorted(ids(run)))]
+
+
+def test_a_copy_without_responses_or_without_samples_is_not_judged_and_keeps_its_figures(tmp_path: Path):
+    run = finished_run(tmp_path / "copy", **FEW, parts=["response"])
+    (file,) = run.samples.list_files(".parquet")
+    samples = samples_from_table(run.samples.read_parquet(file))
+    without = [replace(each, thought=None, answer=None, response=None) for each in samples]
+    run.samples.write_parquet(file, samples_table(without))
+    before = files_of(run)
+    for name in (GUARD, "refusal-match"):
+        with pytest.raises(InputError, match=r"no texts of the responses: .* Fix: judge the original run\."):
+            judge(run, name)
+    assert files_of(run) == before
+    run.samples.delete(file)
+    before = files_of(run)
+    with pytest.raises(InputError, match=r"has no samples: .* Fix: name the original run\."):
+        judge(run, "refusal-match")
+    with pytest.raises(InputError, match=r"has no samples: .* Fix: name the original run\."):
+        judge_command.remove_judge(str(run.folder), GUARD, ResourcesConfig(), Spoken())  # type: ignore[arg-type]
+    assert files_of(run) == before
+
+
+def files_of(run: RunFolder) -> dict[str, bytes]:
+    """The files of a run, without the lease."""
+    root = Path(run.folder.path)
+    found = (path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return {str(path.relative_to(root)): path.read_bytes() for path in found}
 
 
 def test_a_torn_file_of_verdicts_is_set_aside_and_its_samples_are_judged_again(

@@ -13,6 +13,7 @@ from safechain_ray.library import load_run
 from safechain_ray.metrics.safety import PROMPT_VALUES
 from safechain_ray.metrics.summary import SettingMetrics
 from safechain_ray.runs.folder import RunFolder
+from safechain_ray.sharing.push import read_publication, write_to_folder
 from safechain_ray.sharing.run import read_shared_run
 from safechain_ray.sharing.spool import Spool, plan_parts
 from safechain_ray.storage import open_folder
@@ -45,6 +46,18 @@ def by_setting(run: Path, logs: Sequence[Any]) -> list[tuple[SettingMetrics, Any
     """Each setting of the run with its log."""
     found = {log.eval.metadata["setting_id"]: log for log in logs}
     return [(setting, found[setting.setting_id]) for setting in load_run(run).metrics.settings]
+
+
+def test_a_copy_without_samples_is_not_exported(tmp_path: Path) -> None:
+    write_to_folder(
+        read_publication(str(quickstart_run(tmp_path / "run")), "figures", False),
+        str(tmp_path / "copy"),
+        None,
+        lambda name: None,
+    )
+    with pytest.raises(InputError, match=r"has no samples: .* Fix: name the original run\."):
+        export(tmp_path / "copy", tmp_path / "logs")
+    assert not (tmp_path / "logs").exists()
 
 
 @pytest.mark.parametrize("make", [quickstart_run, varied_run, run_with_later_judge])

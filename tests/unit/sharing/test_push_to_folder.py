@@ -216,6 +216,14 @@ def test_figures_alone_are_tables_without_samples(tmp_path: Path) -> None:
     assert loaded(tmp_path / "published", "metrics", tmp_path / "cache")
 
 
+def test_a_copy_without_samples_is_published_again_as_figures_alone(tmp_path: Path) -> None:
+    write(run_with_later_judge(tmp_path / "run"), tmp_path / "copy", include="figures")
+    with pytest.raises(InputError, match=r"copy has no samples: .* Fix: name the original run\."):
+        write(tmp_path / "copy", tmp_path / "again")
+    again = write(tmp_path / "copy", tmp_path / "again", include="figures")
+    assert again.files == 5
+
+
 def test_an_unfinished_run_says_what_is_missing(tmp_path: Path) -> None:
     run = run_with_later_judge(tmp_path / "run", finished=False)
     tree = json.loads((run / "run.json").read_text())
