@@ -63,7 +63,7 @@ def test_filters_of_judges_are_left_out(benchmark: Path, open_page):
     page = Reader(open_page(benchmark).page).page
     for hidden in ("#by-judge", "#by-part", "#disagree"):
         expect(page.locator(hidden)).to_be_hidden()
-    expect(page.locator("#samples-title")).to_have_text("Answers")
+    expect(page.locator("#samples-title")).to_have_text("Samples")
 
 
 def test_samples_of_a_problem_are_side_by_side_under_one_reference(benchmark: Path, open_page):

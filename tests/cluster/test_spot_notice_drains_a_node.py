@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -17,6 +16,7 @@ from safechain_ray.cluster.spot.interruption_watcher import Raylet, _raylets
 from safechain_ray.commands.gpu_check.check import title_of
 from tests.cluster.job_cluster import RAY, JobCluster, job_cluster
 from tests.metadata_server import Metadata, metadata_server
+from tests.waiting import wait_for
 
 ROOT = Path(safechain_ray.__file__).parents[1]
 
@@ -59,13 +59,13 @@ def may_use(cluster: JobCluster) -> dict[str, str]:
 @contextmanager
 def spot_node(cluster: JobCluster) -> Iterator[Raylet]:
     """A node beside the head, as `ray start` makes it on a worker."""
-    (head,) = wait_for(lambda: raylets_of(cluster))
+    (head,) = wait_for(lambda: raylets_of(cluster), 120)
     command = [RAY, "start", f"--address={head.gcs_address}", "--block", "--num-cpus=1", "--node-ip-address=127.0.0.1"]
     command += ['--resources={"spot": 1}', "--object-store-memory=100000000"]
     with (cluster.folder / "spot.log").open("wb") as log:
         started = subprocess.Popen(command, env=may_use(cluster), stdout=log, stderr=log)
     try:
-        yield wait_for(lambda: next((one for one in raylets_of(cluster) if one.node_id != head.node_id), None))
+        yield wait_for(lambda: next((one for one in raylets_of(cluster) if one.node_id != head.node_id), None), 120)
     finally:
         started.terminate()
         started.wait(60)
@@ -73,14 +73,6 @@ def spot_node(cluster: JobCluster) -> Iterator[Raylet]:
 
 def raylets_of(cluster: JobCluster) -> list[Raylet]:
     return [raylet for raylet in _raylets() if str(cluster.folder) in title_of(raylet.process)]
-
-
-def wait_for(look: Any, seconds: float = 120) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (seen := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    return seen
 
 
 def watches(cluster: JobCluster, metadata: Metadata, raylet: Raylet) -> subprocess.Popen[str]:
@@ -98,7 +90,7 @@ def test_a_notice_makes_ray_drain_the_node_until_the_time_that_the_cloud_names(
         reporter = subprocess.Popen(command, cwd=ROOT, env=may_use(cluster), stdout=subprocess.PIPE, text=True)
         assert reporter.stdout is not None
         assert reporter.stdout.readline() == "at work []\n"
-        wait_for(lambda: metadata.looks >= 2)
+        wait_for(lambda: metadata.looks >= 2, 120)
         assert watcher.poll() is None
 
         given = time.time()
@@ -115,6 +107,6 @@ def test_a_notice_makes_ray_drain_the_node_until_the_time_that_the_cloud_names(
 def test_the_watch_ends_with_its_node(cluster: JobCluster, metadata: Metadata) -> None:
     with spot_node(cluster) as raylet:
         watcher = watches(cluster, metadata, raylet)
-        wait_for(lambda: metadata.looks >= 1)
+        wait_for(lambda: metadata.looks >= 1, 120)
         assert psutil.pid_exists(raylet.process.pid)
     assert watcher.wait(60) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from safechain_ray.testing import Script
 from tests.cluster.scripted_runs import Runner
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("one_driver")
 
@@ -49,7 +50,7 @@ def test_the_trackers_have_the_figures_and_the_progress_of_a_run_and_its_second_
     assert metrics["progress/rows"] == 300
     assert (parameters["model.name"], parameters["samples"], status) == ("demo-reasoner", "5", "FINISHED")
 
-    summaries = wandb_summaries(tmp_path, run_id)
+    summaries = wait_for(lambda: finished_summaries(tmp_path, run_id))
     assert [(summary[SAFE_AT_1], summary[ERRORS]) for summary in summaries] == [(safe, errors), (safe, 0)]
 
 
@@ -84,6 +85,12 @@ def mlflow_run(run_id: str) -> tuple[dict[str, float], dict[str, str], str]:
     experiment = client.get_experiment_by_name("safechain-ray")
     (found,) = client.search_runs([experiment.experiment_id], f"tags.`safechain_ray.run_id` = '{run_id}'")
     return found.data.metrics, found.data.params, found.info.status
+
+
+def finished_summaries(folder: Path, run_id: str) -> list[dict[str, Any]]:
+    """The summaries, once W&B's own process has written the figures of all; none before."""
+    summaries = wandb_summaries(folder, run_id)
+    return summaries if all(ERRORS in summary for summary in summaries) else []
 
 
 def wandb_summaries(folder: Path, run_id: str) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ def benchmark_page(
         Section("figures", "Figures", join(map(html_table, document.tables))),
         *([] if published is None else [Section("published", "Beside the paper", published)]),
         Section("run", "The run", run_facts(run)),
-        browser_section(samples, "answers"),
+        browser_section(samples, "graded samples"),
     ]
     line = f"{rows:,} samples · {len(metrics.benchmarks)} benchmark{'s' if len(metrics.benchmarks) > 1 else ''}"
     return assemble(f"Benchmarks of {printable(metrics.model)}", line, with_glossary(sections, OF_GRADES), samples)

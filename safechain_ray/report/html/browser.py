@@ -20,14 +20,13 @@ def browser_section(samples: PackedSamples, noun: str = "samples") -> Section:
     if samples.is_blurred:
         words += f" {HARMFUL}"
     browser = join(element("p", words, class_="legend"), Markup(read_asset("browser.html")))
-    return Section("samples", noun[0].upper() + noun[1:], browser)
+    return Section("samples", "Samples", browser)
 
 
 def with_absent_rows(document: Document, rows: int, samples: PackedSamples) -> Document:
-    """The document with a caveat where samples/ has another number of rows than the `rows` behind its figures."""
-    if samples.rows == rows:
-        return document
-    caveat = (
-        f"The figures are of {rows:,} rows, and samples/ has {samples.rows:,}. Fix: rerun the command of this folder."
-    )
-    return replace(document, caveats=(*document.caveats, caveat))
+    """The document with the caveats of its samples, and one where samples/ has not the `rows` behind the figures."""
+    caveats = samples.caveats
+    if samples.rows != rows:
+        absent = f"The figures are of {rows:,} rows, and samples/ has {samples.rows:,}."
+        caveats = (*caveats, f"{absent} Fix: rerun the command of this folder.")
+    return replace(document, caveats=(*document.caveats, *caveats))

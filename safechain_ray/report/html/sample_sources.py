@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from safechain_ray.commands.benchmark_references import read_references
 from safechain_ray.commands.judge_study import STUDY_SETTING, read_labels
+from safechain_ray.errors import StorageError, StoreUnavailableError
 from safechain_ray.metrics.agreement import JudgeStudy
 from safechain_ray.metrics.benchmark import BenchmarkRunMetrics
 from safechain_ray.metrics.summary import RunMetrics
@@ -62,7 +64,14 @@ def pack_samples(folder: RunFolder, metrics: RunMetrics, with_text: int | None =
 def pack_graded(folder: RunFolder, metrics: BenchmarkRunMetrics, with_text: int | None = None) -> PackedSamples:
     """The samples of a benchmark run, with their grades and, where the run has them, reference answers."""
     common = common_sampling(metrics.benchmarks)
-    references = read_references(folder)
+    caveats: tuple[str, ...] = ()
+    try:
+        references = read_references(folder)
+    except StoreUnavailableError:
+        raise
+    except StorageError as error:
+        references = {}
+        caveats = (f"No reference answers are shown: {error} Fix: rerun the command of this folder.",)
     source = SampleSource(
         folder,
         {figures.setting_id: benchmark_name(figures, common) for figures in metrics.benchmarks},
@@ -73,7 +82,8 @@ def pack_graded(folder: RunFolder, metrics: BenchmarkRunMetrics, with_text: int 
         kind="grade",
         is_blurred=False,
     )
-    return pack(source, draw_texts(folder, sum(figures.rows for figures in metrics.benchmarks), with_text))
+    draw = draw_texts(folder, sum(figures.rows for figures in metrics.benchmarks), with_text)
+    return replace(pack(source, draw), caveats=caveats)
 
 
 def pack_study(folder: RunFolder, study: JudgeStudy, with_text: int | None = None) -> PackedSamples:

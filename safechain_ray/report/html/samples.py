@@ -9,8 +9,10 @@ import json
 import re
 import zlib
 from base64 import b64encode
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from os.path import commonprefix
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
@@ -39,7 +41,7 @@ SHOWN_FACTS = ("finish_reason", "seed", "prompt_tokens", "thought_tokens", "answ
 class PackedSamples:
     """`rows` samples, `with_text` of them with their texts, `TEXTS_A_CHUNK` in each of the chunks.
 
-    `ids` has the sample_id of each row.
+    `ids` has the sample_id of each row. `caveats` say what could not be read.
     """
 
     index: str
@@ -48,6 +50,7 @@ class PackedSamples:
     rows: int
     with_text: int
     is_blurred: bool = True
+    caveats: tuple[str, ...] = ()
 
 
 Rater = tuple[str, Part | None]
@@ -156,7 +159,7 @@ class _Prompts:
 
     codes: dict[tuple[str, str], int] = field(default_factory=dict)
     category: list[int] = field(default_factory=list)
-    start: list[str] = field(default_factory=list)
+    beginnings: list[str] = field(default_factory=list)
     categories: dict[str, int] = field(default_factory=dict)
 
     def code(self, row: Mapping[str, Any]) -> int:
@@ -164,8 +167,19 @@ class _Prompts:
         if key not in self.codes:
             self.codes[key] = len(self.codes)
             self.category.append(self.categories.setdefault(row["category"], len(self.categories)))
-            self.start.append(" ".join(row["prompt"][: 4 * START_CHARACTERS].split())[:START_CHARACTERS])
+            self.beginnings.append(" ".join(row["prompt"][: 4 * START_CHARACTERS].split()))
         return self.codes[key]
+
+    def starts(self) -> list[str]:
+        """The start of each prompt, by its code, without the words with which all prompts of its data set start."""
+        by_dataset: defaultdict[str, list[str]] = defaultdict(list)
+        for (dataset, _), beginning in zip(self.codes, self.beginnings, strict=True):
+            by_dataset[dataset].append(beginning)
+        shared = {dataset: _shared_words(beginnings) for dataset, beginnings in by_dataset.items()}
+        return [
+            f"{'… ' if shared[dataset] else ''}{beginning[shared[dataset] :][:START_CHARACTERS]}"
+            for (dataset, _), beginning in zip(self.codes, self.beginnings, strict=True)
+        ]
 
     def places(self) -> list[int]:
         """The place of each prompt, by its code, where prompts are sorted by data set and id."""
@@ -174,6 +188,18 @@ class _Prompts:
         for place, (_, code) in enumerate(by_id):
             places[code] = place
         return places
+
+
+LEAST_SHARED = 30
+"""Characters with which all prompts of a set start, from which on the list leaves them out."""
+
+
+def _shared_words(texts: Sequence[str]) -> int:
+    """The length of the words with which all `texts` start; 0 for one text, and for few words."""
+    if len(texts) < 2:
+        return 0
+    length = commonprefix(texts).rfind(" ") + 1  # noqa: RUF071 (characters are compared, not parts of paths)
+    return length if length >= LEAST_SHARED else 0
 
 
 _DIGITS = re.compile(r"([0-9]+)")
@@ -260,7 +286,7 @@ class _Packer:
             "prompts": {
                 "id": [prompt_id for _, prompt_id in self._prompts.codes],
                 "category": self._prompts.category,
-                "start": self._prompts.start,
+                "start": self._prompts.starts(),
             },
             "setting": [row.setting for row in rows],
             "prompt": [row.prompt for row in rows],

@@ -70,6 +70,18 @@ def test_the_page_holds_the_tables_and_the_run_and_nothing_of_a_name_acts(tmp_pa
     assert "Beside the paper" not in benchmark_page(done.metrics, run, samples)
 
 
+def test_a_damaged_file_of_references_is_a_warning_of_the_page(tmp_path: Path) -> None:
+    done = finished(tmp_path, {})
+    done.folder.folder.write_bytes(REFERENCES, b"torn")
+    run = done.folder.read_run()
+    assert run is not None
+    samples = pack_graded(done.folder, done.metrics)
+    (caveat,) = samples.caveats
+    assert caveat.startswith("No reference answers are shown: ")
+    assert caveat.endswith(". Fix: rerun the command of this folder.")
+    assert "No reference answers are shown" in benchmark_page(done.metrics, run, samples)
+
+
 def test_the_page_has_every_answer_with_its_grade_its_graded_text_and_the_reference(tmp_path: Path) -> None:
     done = finished(tmp_path, {1: False, 2: None})
     samples = pack_graded(done.folder, done.metrics)

@@ -139,6 +139,28 @@ def test_the_index_holds_every_sample_and_the_chunks_its_texts(tmp_path: Path):
         assert index["verdicts"][row] == "".join(codes[verdicts.get(judge)] for judge in asked)
 
 
+@pytest.mark.parametrize(
+    ("prompts", "starts"),
+    [
+        (
+            ["Write one short function that adds two numbers.", "Write one short function that sorts."],
+            ["… adds", "… sorts"],
+        ),
+        (["Write one", "Write two"], ["Write one", "Write two"]),
+        (["The same prompt for both of the samples"] * 2, ["… samples"] * 2),
+        (["Only one prompt, so nothing is shared"], ["Only one prompt"]),
+    ],
+)
+def test_the_list_leaves_out_the_words_that_all_prompts_start_with(
+    tmp_path: Path, prompts: list[str], starts: list[str]
+):
+    samples = [sample(setting(samples=1), number, prompt=text) for number, text in enumerate(prompts)]
+    metrics = write_run(tmp_path, [setting(samples=1)], samples)
+    index = unpacked(pack_samples(RunFolder(open_folder(str(tmp_path))), metrics).index)
+    shown = index["prompts"]["start"]
+    assert [text.startswith(start) for text, start in zip(shown, starts, strict=True)] == [True] * len(prompts)
+
+
 def test_ids_of_other_lengths_and_letters_are_kept(tmp_path: Path):
     of = setting(samples=1)
     for name, found in (

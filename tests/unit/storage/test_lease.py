@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -20,6 +20,7 @@ from safechain_ray.storage import Folder, acquire_lease, open_folder
 from safechain_ray.storage import lease as module
 from safechain_ray.storage.lease import LEASE_FILE, Timing
 from tests.s3_server import Store
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow  # they wait for real timeouts
 
@@ -63,7 +64,7 @@ def test_a_held_folder_has_a_lease_that_is_renewed_and_goes_with_the_driver(fold
     with acquire_lease(folder, ignore, QUICK) as held:
         first = content(folder)
         assert first["process"] == os.getpid()
-        wait_until(lambda: content(folder)["renewed"] != first["renewed"])
+        wait_for(lambda: content(folder)["renewed"] != first["renewed"])
         held.write_text("run.json", "{}")
         assert folder.list_files() == ["run.json"]
     assert not folder.exists(LEASE_FILE)
@@ -138,7 +139,7 @@ def test_a_driver_that_was_replaced_writes_nothing_more(folder: Folder, monkeypa
             folder.write_text(LEASE_FILE, other)
             return refused(held)
 
-        wait_until(the_other_renews, 60)
+        wait_for(the_other_renews, 60)
         with pytest.raises(OutputLockedError, match=r"has lost .* on node-8") as loss:
             (held / "samples").write_text("part", "x")
         assert "It writes nothing more" in str(loss.value)
@@ -165,7 +166,7 @@ def test_a_lease_that_was_deleted_is_lost(folder: Folder) -> None:
         return refused(held)
 
     with acquire_lease(folder, ignore, QUICK) as held:
-        wait_until(is_missed)
+        wait_for(is_missed)
         with pytest.raises(OutputLockedError, match="the lease is gone"):
             held.write_text("a", "x")
 
@@ -176,7 +177,7 @@ def test_a_write_that_waits_for_its_store_asks_again_before_it_is_carried_out(st
     with acquire_lease(folder, ignore, replace(QUICK, lasts=1.0)) as held, ThreadPoolExecutor(1) as writer:
         store.proxy.mode = "unavailable"
         writing = writer.submit(held.write_text, "run.json", "{}")
-        wait_until(lambda: held.is_unavailable)
+        wait_for(lambda: held.is_unavailable)
         behind_the_fault.write_text(LEASE_FILE, json.dumps({**content(behind_the_fault), "token": "another"}))
         time.sleep(1.0)
         store.proxy.mode = "passes"
@@ -192,8 +193,8 @@ def test_an_outage_of_the_store_longer_than_a_lease_costs_nobody_the_folder(stor
     folder = open_folder(store.uri(f"{uuid4().hex}/run")).with_retry(60, said.append)
     with acquire_lease(folder, ignore, replace(QUICK, lasts=1.0)) as held:
         store.proxy.mode = "unavailable"
-        wait_until(lambda: held.is_unavailable)
-        wait_until(lambda: len(said) == 1)
+        wait_for(lambda: held.is_unavailable)
+        wait_for(lambda: len(said) == 1)
         store.proxy.mode = "passes"
         held.write_text("run.json", "{}")
         assert not held.is_unavailable
@@ -209,10 +210,3 @@ def refused(held: Folder) -> bool:
     except OutputLockedError:
         return True
     return False
-
-
-def wait_until(happened: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

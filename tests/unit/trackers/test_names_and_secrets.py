@@ -7,6 +7,7 @@ import pytest
 
 from safechain_ray.storage import open_folder
 from safechain_ray.trackers.base import TrackedRun
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,12 @@ def test_the_command_line_is_not_in_the_files_of_wandb(tmp_path: Path, monkeypat
     tracker.log({"progress/rows": 1}, 1)
     tracker.finish({"safe": 0.5}, 1, failed=False)
 
-    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert any(b"progress/rows" in content for content in files)
+    def written() -> list[bytes]:
+        """All files, once W&B's own process has written the rows."""
+        files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        return files if any(b"progress/rows" in content for content in files) else []
+
+    files = wait_for(written)
     assert not [content for content in files if b"topsecret" in content]
 
 

@@ -2,6 +2,8 @@
 
 const OF_PROMPT = ["prompt", "reference"]; // texts that all columns have in common
 
+const WAYS = [["samples", "samples of this prompt and setting"], ["settings", "this prompt in every setting"]];
+
 const COLUMNS = 8; // shown at first; the reader may choose more
 
 class Beside {
@@ -13,12 +15,12 @@ class Beside {
   }
 
   // Pairs of a column's key and its row: sample numbers of this setting, or settings with this or their first sample.
-  columns(row) {
+  columns(row, by = this.by) {
     const { prompt, setting, index } = this.index;
     const found = new Map();
     for (let other = prompt.indexOf(prompt[row]); other >= 0; other = prompt.indexOf(prompt[row], other + 1)) {
-      if (this.by === "samples" && setting[other] === setting[row]) found.set(index[other], other);
-      if (this.by === "settings" && (index[other] === index[row] || !found.has(setting[other]))) {
+      if (by === "samples" && setting[other] === setting[row]) found.set(index[other], other);
+      if (by === "settings" && (index[other] === index[row] || !found.has(setting[other]))) {
         found.set(setting[other], other);
       }
     }
@@ -35,6 +37,8 @@ class Beside {
 
   // The panel. `open(row)` opens a sample, `redraw()` draws the panel again after a choice.
   async panel(row, showsAll, open, redraw) {
+    const ways = WAYS.filter(([by]) => by === "samples" || this.columns(row, by).length > 1);
+    if (!ways.some(([by]) => by === this.by)) this.by = "samples";
     const columns = this.columns(row);
     const shown = columns.filter(([key], place) => this.isShown(key, place));
     const samples = await Promise.all(shown.map(([, other]) => textsOf(this.index, other)));
@@ -42,13 +46,12 @@ class Beside {
     return make(
       "section",
       { class: "beside", "aria-label": "Side by side" },
-      this.choices(columns, redraw),
+      this.choices(ways, columns, redraw),
       make("div", { class: "columns", tabindex: "0", role: "region", "aria-label": "Samples side by side" }, drawn),
     );
   }
 
-  choices(columns, redraw) {
-    const ways = [["samples", "samples of this prompt and setting"], ["settings", "this prompt in every setting"]];
+  choices(ways, columns, redraw) {
     const options = ways.map(([value, name]) => make("option", { value, selected: value === this.by }, name));
     const by = make("select", { id: "beside-by" }, options);
     by.addEventListener("change", () => {
@@ -66,7 +69,7 @@ class Beside {
     return make(
       "div",
       { class: "choices" },
-      make("label", {}, "Compare ", by),
+      ways.length > 1 ? make("label", {}, "Compare ", by) : "",
       make("fieldset", {}, make("legend", { class: "unseen-caption" }, "Columns"), boxes),
     );
   }
