@@ -27,7 +27,10 @@ UNAVAILABLE = (
 
 
 class FaultProxy:
-    """`mode` may be set at any time. `requests` counts what was asked by method, `faults` what was made to fail."""
+    """`mode` may be set at any time. `requests` counts what was asked by method, `faults` what was made to fail.
+
+    `most_uploads` is the largest number of uploads without an answer at one time.
+    """
 
     def __init__(self, server_port: int) -> None:
         self._server_port = server_port
@@ -37,6 +40,8 @@ class FaultProxy:
         self._on_upload: Callable[[], None] | None = None
         self.requests: Counter[str] = Counter()
         self.faults = 0
+        self.most_uploads = 0
+        self._uploading: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     def fail_next(self, count: int) -> None:
@@ -67,6 +72,9 @@ class FaultProxy:
                 if found is not None:
                     self.requests[found[1].decode()] += 1
                     uploaded = 0
+                    if found[1] == b"PUT":
+                        self._uploading.add(to_client)
+                        self.most_uploads = max(self.most_uploads, len(self._uploading))
                 uploaded += len(data)
                 await self._while_stalled()
                 if self.mode == "unavailable" or self._to_fail:
@@ -86,6 +94,7 @@ class FaultProxy:
                 to_server.write(data)
                 await to_server.drain()
         finally:
+            self._uploading.discard(to_client)
             answers.cancel()
             to_server.transport.abort()
 
@@ -94,6 +103,7 @@ class FaultProxy:
         with suppress(OSError):
             while data := await server.read(65536):
                 await self._while_stalled()
+                self._uploading.discard(to_client)
                 downloaded += len(data)
                 if downloaded >= DOWNLOADS_BREAK_AT and self.mode == "breaks downloads":
                     self.faults += 1

@@ -26,8 +26,8 @@ from obstore.store import AzureStore
 from pyarrow import fs
 
 from safechain_ray.storage.azure_errors import as_os_errors
-from safechain_ray.storage.azure_files import UPLOAD_TIMEOUT, Upload, Version, open_upload
-from safechain_ray.storage.azure_uris import Location
+from safechain_ray.storage.azure_files import PART_TIMEOUT, SMALL_TIMEOUT, Upload, UploadClients, Version
+from safechain_ray.storage.azure_uris import Location, refuse_line_breaks
 from safechain_ray.storage.files import CHUNK_BYTES
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class AzureHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has n
     def __init__(self, location: Location) -> None:
         self.location = location
         self._store = _connect(location, {"read_timeout": READ_TIMEOUT, "timeout": DOWNLOAD_TIMEOUT})
-        self._uploads = _connect(location, {"timeout": UPLOAD_TIMEOUT})
+        small, parts = (_connect(location, {"timeout": timeout}) for timeout in (SMALL_TIMEOUT, PART_TIMEOUT))
+        self._uploads = UploadClients(small, parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return AzureHandler, (self.location,)
@@ -82,7 +83,8 @@ class AzureHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has n
             if name := _blob(path):
                 return _file_info(path, self._store.head(name))
         with as_os_errors():
-            is_folder = not name or next(iter(self._store.list(name)), None)
+            first = next(iter(self._store.list(name or None)), None)  # an error if the container does not exist
+        is_folder = not name or first
         return fs.FileInfo(path, fs.FileType.Directory if is_folder else fs.FileType.NotFound)
 
     def get_file_info_selector(self, selector: fs.FileSelector) -> list[fs.FileInfo]:
@@ -119,7 +121,7 @@ class AzureHandler(fs.FileSystemHandler):  # type: ignore[misc]  # pyarrow has n
     def _open_upload(self, path: str, content_type: str) -> Upload:
         with as_os_errors():
             name = _blob(path)
-        return open_upload(self._uploads, name, content_type)
+        return Upload(self._uploads, name, content_type)
 
     def copy_file(self, source: str, target: str) -> None:
         version, upload = self.open_version(source), self._open_upload(target, "application/octet-stream")
@@ -176,6 +178,7 @@ def _connect(location: Location, timeouts: "ClientConfig") -> AzureStore:
     if location.anonymous:
         config["skip_signature"] = True
     allow_http = location.endpoint.startswith("http://")
+    refuse_line_breaks()
     with as_os_errors():
         return AzureStore(
             location.container,

@@ -1,9 +1,11 @@
 """Open blobs of Azure: an upload that appears when it is complete, and a reader of one version.
 
 obstore limits the time of a whole request, and does not notice a stalled upload earlier. So an upload is sent in parts
-whose time is limited. A part that a slow line sends in time is never aborted.
+whose time is limited. A part that a slow line sends in time is never aborted. A small file is one request with a short
+limit: a stalled renewal of a lease must end before the lease expires.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import obstore
@@ -19,40 +21,67 @@ PART_BYTES = 4 * 2**20
 
 PARALLEL_PARTS = 4
 
-UPLOAD_TIMEOUT = "120s"
+PART_TIMEOUT = "120s"
 """Longest time of one part. With four parts at once, a line of 140 kB/s is fast enough for each upload."""
 
+SMALL_BYTES = 256 * 2**10
 
-def open_upload(store: AzureStore, name: str, content_type: str) -> "Upload":
-    with as_os_errors():
-        writer = obstore.open_writer(
-            store,
-            name,
-            attributes={"Content-Type": content_type},
-            buffer_size=PART_BYTES,
-            max_concurrency=PARALLEL_PARTS,
-        )
-    return Upload(writer)
+SMALL_TIMEOUT = "10s"
+"""Longest time of the upload of a file of at most `SMALL_BYTES`; a third of the time that a lease lasts."""
+
+
+@dataclass(frozen=True)
+class UploadClients:
+    """Clients of one container with the timeouts of small files and of parts."""
+
+    small: AzureStore
+    parts: AzureStore
 
 
 class Upload:
     """Writable file. Its blob appears at `close` if all writes succeeded; an upload that is dropped leaves no blob."""
 
-    def __init__(self, writer: "WritableFile") -> None:
+    def __init__(self, clients: UploadClients, name: str, content_type: str) -> None:
         self.closed = False
-        self._writer = writer
+        self._clients, self._name = clients, name
+        self._content_type = content_type
+        self._held = bytearray()
+        self._writer: WritableFile | None = None
         self._written = 0
         self._failed = False
 
     def write(self, data: bytes) -> int:
         try:
             with as_os_errors():
-                self._writer.write(bytes(data))
+                self._send(memoryview(data).cast("B"))
         except BaseException:
             self._failed = True
             raise
         self._written += len(data)
         return len(data)
+
+    def _send(self, data: memoryview) -> None:
+        """Hold the first bytes, and send parts when the file is no small one.
+
+        A writer of obstore waits for a free place once per call, and then sends all that it was given. So it gets one
+        part at a time.
+        """
+        if self._writer is None:
+            if len(self._held) + len(data) <= SMALL_BYTES:
+                self._held += data
+                return
+            self._writer = obstore.open_writer(
+                self._clients.parts,
+                self._name,
+                attributes={"Content-Type": self._content_type},
+                buffer_size=PART_BYTES,
+                max_concurrency=PARALLEL_PARTS,
+            )
+            if self._held:
+                self._writer.write(bytes(self._held))
+                self._held.clear()
+        for start in range(0, len(data), PART_BYTES):
+            self._writer.write(bytes(data[start : start + PART_BYTES]))
 
     def tell(self) -> int:
         return self._written
@@ -67,7 +96,11 @@ class Upload:
         if self._failed:
             raise OSError("the upload is incomplete, because one of its writes failed")
         with as_os_errors():
-            self._writer.close()
+            if self._writer is not None:
+                self._writer.close()
+                return
+            attributes = {"Content-Type": self._content_type}
+            self._clients.small.put(self._name, bytes(self._held), attributes=attributes, use_multipart=False)
 
 
 class Version:

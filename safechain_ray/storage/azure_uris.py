@@ -33,6 +33,8 @@ AZURE_SECRET_VARIABLES = (
     "AZURE_STORAGE_TOKEN",
     "AZURE_STORAGE_CLIENT_SECRET",
     "AZURE_CLIENT_SECRET",
+    "AZURE_ENCRYPTION_KEY",
+    "AZURE_FABRIC_SESSION_TOKEN",
 )
 """Variables with credentials that obstore reads."""
 
@@ -67,8 +69,17 @@ class MissingAccountError(ValueError):
 def refuse_credentials(parts: SplitResult) -> None:
     """Raises ValueError for a key in the URI. obstore would ignore the key, and the URI would be stored in records."""
     names = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+    if re.fullmatch(r"[^:]*:[0-9]{1,5}", parts.netloc):
+        raise ValueError("it has a port; name the whole endpoint in ?endpoint=")
     if ":" in parts.netloc or names & _SECRET_OPTIONS:
         raise ValueError(_NO_KEYS)
+
+
+def refuse_line_breaks() -> None:
+    """Raises OSError for a credential with a line break, at which obstore panics. A file's last line often has one."""
+    for name in AZURE_SECRET_VARIABLES:
+        if re.search(r"[\r\n]", os.environ.get(name, "")):
+            raise OSError(f"Azure Error InvalidAccessKey: {name} has a line break")
 
 
 def azure_location(parts: SplitResult, options: Mapping[str, str | bool]) -> Location:
@@ -84,16 +95,25 @@ def azure_location(parts: SplitResult, options: Mapping[str, str | bool]) -> Loc
         found = _HOST.fullmatch(host)
         if found is None or parts.scheme == "az":
             raise ValueError("the part after the @ is no account.dfs.core.windows.net of an abfss:// URI")
-        account = account or found[1]
+        if account not in ("", found[1]):
+            raise ValueError("its option account_name is not the account of its host")
+        account = found[1]
         endpoint = endpoint or f"https://{found[1]}.blob.{found[2]}"
     if not (_CONTAINER.fullmatch(container) and 3 <= len(container) <= 63):
         raise ValueError(
             "it names no container, or one that cannot exist (3 to 63 lower-case letters, digits and single hyphens)"
         )
-    account = account or os.environ.get(ACCOUNT_VARIABLE, "")
+    usual = os.environ.get(ACCOUNT_VARIABLE, "")
+    account = account or usual
     if not account:
         raise MissingAccountError("it names no storage account")
-    endpoint = endpoint or next(filter(None, map(os.environ.get, ENDPOINT_VARIABLES)), "")
+    of_environment = "" if endpoint else next(filter(None, map(os.environ.get, ENDPOINT_VARIABLES)), "")
+    if of_environment and usual not in ("", account):  # with a SAS token the endpoint's own account would be written to
+        raise ValueError(
+            f"its account is not that of {ACCOUNT_VARIABLE}, and the environment has an endpoint; name the "
+            "account's own in ?endpoint="
+        )
+    endpoint = endpoint or of_environment
     return Location(container, account, _checked_endpoint(endpoint), bool(options.get("anonymous", False)))
 
 

@@ -180,6 +180,8 @@ class Folder:
 
     def move(self, name: str, new_name: str) -> None:
         """Rename a file. Atomic on a local disk; a copy and a delete in an object store."""
+        if name == new_name:
+            return
         if self.is_local:
             self._change("move", name, lambda: move_local(Path(self._path(name)), Path(self._path(new_name))))
             return
@@ -295,5 +297,7 @@ def _folder_of(uri: str) -> tuple[Folder, str]:
     """The parent folder of the file at `uri`, and the file's name."""
     filesystem, path = resolve(uri, RetryPolicy())
     parent, _, name = path.rpartition("/")
+    if not parent and "://" in uri and not isinstance(filesystem, fs.LocalFileSystem):
+        raise InputError(f"{redact(uri)} names no file. Fix: add the file's name.")
     head, mark, query = uri.partition("?") if "://" in uri else (path, "", "")
     return Folder(filesystem, parent or "/", head.rpartition("/")[0] + mark + query), name

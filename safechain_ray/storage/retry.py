@@ -107,6 +107,8 @@ FINAL: Mapping[str, tuple[str, str]] = {
     "PermissionDenied": _AZURE_REFUSED,
     "Unauthenticated": _AZURE_REFUSED,
     "TokenRefused": _AZURE_REFUSED,
+    "CredentialUnusable": _AZURE_REFUSED,
+    "InvalidBlobType": ("", "delete the blob, which another program made as one of another type"),
     "ContainerNotFound": _NO_CONTAINER,
     "InvalidPath": ("", "rename it: a name has no control characters and no empty part between two slashes"),
     "BlobArchived": ("", "restore the blob from its archive tier"),
@@ -116,6 +118,9 @@ capitals are of S3 and Google Cloud Storage, the others of Azure.
 
 All other errors (no connection, 5xx, slow down, throttling, unnamed errors) are transient.
 """
+
+TRANSIENT = ("InvalidBlockList",)
+"""Client errors that a retry fixes, by code. On Azure, another upload of a name discards the parts of this one."""
 
 _CLIENT_ERROR = re.compile(r"HTTP (?:response code|status)[: ]+(?:400|401|403|404|405|411|412|413|414|416|501)\b")
 
@@ -166,7 +171,7 @@ def store_error_of(error: Exception) -> StoreError:
     number = error.errno if isinstance(error, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT):
         return StoreError(_FULL[0], final=True, fix=_FULL[1])
-    if isinstance(error, PermissionError) or _CLIENT_ERROR.search(str(error)):
+    if isinstance(error, PermissionError) or (code not in TRANSIENT and _CLIENT_ERROR.search(str(error))):
         reason, fix = (os.strerror(number), _ALLOW) if number else (original, _CHECK_STORE)
         return StoreError(reason, final=True, fix=fix)
     if number is None:

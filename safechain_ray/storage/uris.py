@@ -199,6 +199,7 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
     refuse_mistyped(uri)
     if "://" not in uri:
         return fs.LocalFileSystem(), os.path.abspath(os.path.expanduser(uri))
+    _refuse_dropped_characters(uri)
     scheme = uri.partition("://")[0]
     if scheme not in SCHEMES:
         known = ", ".join(f"{known}://" for known in SCHEMES)
@@ -210,14 +211,27 @@ def resolve(uri: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
         filesystem, path = _opened(uri, scheme, retry)
     except (pa.ArrowInvalid, ValueError) as error:
         # A parser's message quotes the whole URI, in a form where `redact` may miss a secret.
-        reason = str(error).replace(uri, redact(uri)) if "parse" not in str(error) else "it is not a well-formed URI"
-        raise InputError(f"Can't use {redact(uri)}: {redact(reason)}. Fix: write it as {form}.") from None
+        quotes = any(word in str(error) for word in ("parse", "netloc"))
+        reason = "it is not a well-formed URI" if quotes else str(error).replace(uri, redact(uri))
+        shown = redact(uri.replace(" ", "%20"))  # the query after a blank may have a secret
+        raise InputError(f"Can't use {shown}: {redact(reason)}. Fix: write it as {form}.") from None
     except OSError as error:
         kind = StoreUnavailableError if isinstance(error, RetriesExhaustedError) else StorageError
         raise kind(f"Can't reach {redact(uri)}: {explained(store_error_of(error), redact)}") from error
     if not path.strip("/") and scheme != "file":
         raise InputError(f"{redact(uri)} names no bucket. Fix: write it as {form}.")
     return filesystem, path
+
+
+def _refuse_dropped_characters(uri: str) -> None:
+    """Raises InputError for characters that parsers of URIs drop: `run#1` and `run#2` would be one folder, `run`."""
+    for pattern, name, fix in (
+        ("#", "a #", "write it as %23"),
+        (r"[\x00-\x1f\x7f]", "a control character", "remove it"),
+    ):
+        if re.search(pattern, uri):
+            shown = redact(re.sub(r"[\x00-\x20\x7f]", "%20", uri))
+            raise InputError(f"Can't use {shown}: a URI can't contain {name}. Fix: {fix}.")
 
 
 def _opened(uri: str, scheme: str, retry: RetryPolicy) -> tuple[fs.FileSystem, str]:
@@ -259,7 +273,10 @@ def _options(parts: SplitResult, texts: tuple[str, ...], flags: tuple[str, ...])
     options: dict[str, str | bool] = {}
     for key, value in parse_qsl(parts.query, keep_blank_values=True):
         if key not in (*texts, *flags):
-            raise ValueError(f"{key} is no option of {parts.scheme}://; the options are {', '.join((*texts, *flags))}")
+            shown = key if re.fullmatch(r"\w+", key) else "an entry of its query"
+            raise ValueError(
+                f"{shown} is no option of {parts.scheme}://; the options are {', '.join((*texts, *flags))}"
+            )
         options[key] = value.lower() in ("true", "1") if key in flags else value
     return options
 

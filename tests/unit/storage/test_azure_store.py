@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Timer
 from typing import Any
@@ -47,6 +48,9 @@ def folder(azure: AzureStore) -> Folder:
         ("Azure Error InvalidPath: no", True),
         ("Azure Error InvalidHeaderValue (HTTP status 400): no", True),
         ("Azure Error LeaseIdMissing (HTTP status 412): no", True),
+        ("Azure Error CredentialUnusable: Azure Cli not installed", True),
+        ("Azure Error InvalidBlobType (HTTP status 409): no", True),
+        ("Azure Error InvalidBlockList (HTTP status 400): no", False),
         ("Azure Error ServerBusy (HTTP status 503): slow down", False),
         ("Azure Error OperationTimedOut (HTTP status 500): no", False),
         ("Azure Error ContainerBeingDeleted (HTTP status 409): no", False),
@@ -281,16 +285,42 @@ def test_an_upload_may_take_longer_than_a_read_without_a_byte(
 
 
 @pytest.mark.slow
-def test_a_stalled_upload_is_given_up(azure: AzureStore, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "data"), [("SMALL_TIMEOUT", b"text"), ("PART_TIMEOUT", LARGE)])
+def test_a_stalled_upload_is_given_up(
+    azure: AzureStore, folder: Folder, monkeypatch: pytest.MonkeyPatch, limit: str, data: bytes
+) -> None:
     from safechain_ray.storage import azure as module
 
-    monkeypatch.setattr(module, "UPLOAD_TIMEOUT", "1s")
+    monkeypatch.setattr(module, limit, "1s")
     hasty = open_folder(folder.uri).with_retry(0)
     azure.proxy.mode = "stalls"
     began = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match="no answer in 1 s"):
-        hasty.write_bytes("a", b"text")
+    with pytest.raises(StoreUnavailableError, match=r"no answer in 1 s|Timeout"):
+        hasty.write_bytes("a", data)
     assert time.monotonic() - began < 10
+
+
+def test_a_stalled_renewal_of_a_lease_ends_before_the_lease_expires() -> None:
+    """A renewal reads the lease, then writes it."""
+    files_of_azure = pytest.importorskip("safechain_ray.storage.azure_files")
+    stalled = 2 * int(files_of_azure.SMALL_TIMEOUT.rstrip("s"))
+    assert Timing().renew_interval + stalled < Timing().lasts
+
+
+def test_at_most_four_parts_of_an_upload_are_sent_at_once(azure: AzureStore, folder: Folder) -> None:
+    data = bytes(48 * 2**20)
+    folder.write_bytes("large", data)
+    assert azure.proxy.most_uploads <= 4
+    assert folder.read_bytes("large") == data
+
+
+def test_of_several_large_uploads_of_one_name_each_succeeds_and_one_is_stored(
+    azure: AzureStore, folder: Folder
+) -> None:
+    contents = [bytes([letter]) * len(LARGE) for letter in b"abcd"]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda data: folder.write_bytes("same", data), contents))
+    assert folder.read_bytes("same") in contents
 
 
 def test_ranges_of_a_replaced_file_are_never_mixed(folder: Folder) -> None:
@@ -393,7 +423,7 @@ def test_a_missing_permission_fails_at_once_without_showing_the_token(
     assert reader.read_text("a") == "text"
     began = time.monotonic()
     with pytest.raises(StorageError, match=r"the store refuses it.*Fix: check AZURE_STORAGE_ACCOUNT_NAME") as refusal:
-        reader.check_writable()  # Azurite answers 500 to a deletion that is not permitted
+        reader.check_writable()  # Azurite answers 500 to every deletion with a SAS token
     assert time.monotonic() - began < 10
     assert "sig" not in str(refusal.value)
     assert folder.read_text("a") == "text"

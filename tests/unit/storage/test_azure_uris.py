@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from safechain_ray.errors import InputError
+from safechain_ray.errors import InputError, StorageError
 from safechain_ray.storage import open_folder, redact
 from safechain_ray.storage.azure_uris import AZURE_SECRET_VARIABLES, Location, azure_location
 from safechain_ray.storage.uris import bare_uri
@@ -53,6 +53,11 @@ def test_the_endpoint_of_the_environment_is_taken_where_the_uri_names_none(monke
         ("az://con--tainer/folder", "one that cannot exist"),
         ("az://container@account.dfs.core.windows.net/folder", "the part after the @ is no account"),
         ("abfss://container@account/folder", "the part after the @ is no account"),
+        ("abfss://container@account.dfs.core.windows.net/a?account_name=other", "is not the account of its host"),
+        ("az://container:80/folder?account_name=a", "it has a port; name the whole endpoint in ?endpoint="),
+        ("az://container/folder?account_name=a&sig%3DSECRET", "an entry of its query is no option of az://"),
+        ("az://u:SECRET\u2100@container/folder", "it is not a well-formed URI"),
+        ("az://container/my folder?account_name=a&sig=SECRET", "it contains a credential"),
         ("abfs://account:SECRET@container/folder", "it contains a credential"),
         ("az://container/folder?account_name=a&account_key=SECRET", "it contains a credential"),
         ("az://container/folder?sv=2024&sig=SECRET", "it contains a credential"),
@@ -67,6 +72,26 @@ def test_a_uri_that_can_not_be_used_is_refused_with_the_form(uri: str, reason: s
     assert reason in str(refusal.value)
     assert "Fix: write it as az://container/folder, or as abfss://container@account.dfs.core" in str(refusal.value)
     assert "SECRET" not in str(refusal.value)
+
+
+def test_an_account_of_the_uri_is_not_reached_through_the_endpoint_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_ENDPOINT", "http://127.0.0.1:10000/mine")
+    assert location("az://container/a", account_name="mine").endpoint == "http://127.0.0.1:10000/mine"
+    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "mine")
+    assert location("az://container/a", account_name="mine").endpoint == "http://127.0.0.1:10000/mine"
+    with pytest.raises(
+        ValueError, match=r"not that of AZURE_STORAGE_ACCOUNT_NAME, .* name the account's own in \?endp"
+    ):
+        location("az://container/a", account_name="production")
+    assert location("az://container/a", account_name="production", endpoint="https://p").account == "production"
+
+
+def test_a_credential_with_a_line_break_is_refused_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("AZURE_STORAGE_TOKEN", "hunter2\n")
+    with pytest.raises(StorageError, match=r"AZURE_STORAGE_TOKEN has a line break") as refusal:
+        open_folder("az://container/a?account_name=x")
+    assert "hunter2" not in str(refusal.value)
 
 
 def test_a_missing_account_names_the_variable() -> None:

@@ -39,6 +39,31 @@ def test_a_uri_that_can_not_be_used_is_refused(uri: str) -> None:
     assert "ret@" not in str(refusal.value)
 
 
+@pytest.mark.parametrize("place", ["file:///data/run", "s3://bucket/run", "gs://bucket/run", "az://container/run"])
+def test_what_parsers_of_uris_drop_is_refused(place: str) -> None:
+    """`run#1` and `run#2` would both be the folder `run`."""
+    for name, reason in (
+        ("#1?a=SECRET", "a #. Fix: write it as %23."),
+        ("\n1 SECRET#", "a #"),
+        ("\t", "a control char"),
+    ):
+        with pytest.raises(InputError) as refusal:
+            open_folder(place + name)
+        assert f"a URI can't contain {reason}" in str(refusal.value)
+        assert "?a=SECRET" not in str(refusal.value)
+
+
+def test_a_sign_that_is_written_in_percent_is_a_part_of_the_name(tmp_path: Path) -> None:
+    assert open_folder(f"{tmp_path.as_uri()}/run%231").path == f"{tmp_path}/run#1"
+    assert open_folder("s3://bucket/run%231?endpoint_override=host:1").path == "bucket/run#1"
+
+
+def test_a_bucket_is_no_file() -> None:
+    for use in (read_uri, lambda uri: write_uri(uri, b"")):
+        with pytest.raises(InputError, match=r"s3://bucket\?\*\*\* names no file\. Fix: add the file's name\."):
+            use("s3://bucket?endpoint_override=host:1")
+
+
 @pytest.mark.parametrize(
     ("uri", "fix"),
     [
