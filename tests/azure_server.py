@@ -24,7 +24,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from tests.fault_proxy import FaultProxy, proxied
-from tests.s3_server import free_ports
+from tests.free_ports import free_ports
 
 ENV = "SAFECHAIN_AZURITE"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.request import urlopen
 
-from tests.s3_server import free_ports
+from tests.free_ports import free_ports
 
 DEADLINE = 60.0
 

@@ -21,6 +21,7 @@ from urllib.request import urlopen
 from pyarrow import fs
 
 from tests.fault_proxy import FaultProxy, proxied
+from tests.free_ports import free_ports
 
 USER, SECRET = "test:tester", "testing"
 
@@ -222,14 +223,6 @@ def _in_memory(folder: str = "/dev/shm") -> str | None:
     except OSError:
         return None
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _listens(port: int) -> bool:

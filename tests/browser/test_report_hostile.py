@@ -33,25 +33,30 @@ JUDGE = f"guard {HOSTILE}"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
-    """One sample of two holds hostile text wherever there is room for it."""
-    of = setting(dataset=f"data {HOSTILE}")
+    return hostile_run(tmp_path)
+
+
+def hostile_run(folder: Path, *others: str) -> RunFolder:
+    """One sample of two holds hostile text wherever there is room for it. `others` are strategies with its prompt."""
+    of, *rest = (setting(name, dataset=f"data {HOSTILE}") for name in ("default", *others))
     missing = verdict(None, JUDGE, categories=(HOSTILE,), error=HOSTILE, note=HOSTILE)
     texts = dict.fromkeys(("prompt_id", "category", "prompt", "thought", "answer", "error", "sample_id"), HOSTILE)
     samples = [
         sample(of, 0, **texts, finish_reason=None, verdicts=(missing,)),
         sample(of, 1, prompt_id="the other", verdicts=(verdict(True, JUDGE),)),
+        *(sample(each, 0, **texts | {"sample_id": each.strategy.name}, verdicts=(missing,)) for each in rest),
     ]
     metrics = write_run(
-        tmp_path,
-        [of],
+        folder,
+        [of, *rest],
         samples,
         [(JUDGE, "response")],
         config={"model": HOSTILE, HOSTILE: [HOSTILE]},
         datasets={f"data {HOSTILE}": {"source": HOSTILE, "prompts": 2, "hash": "0"}},
     )
     hostile = metrics.model_copy(update={"model": HOSTILE, "caveats": (HOSTILE,)})
-    (tmp_path / "metrics.json").write_text(hostile.model_dump_json())
-    return RunFolder(open_folder(str(tmp_path)))
+    (folder / "metrics.json").write_text(hostile.model_dump_json())
+    return RunFolder(open_folder(str(folder)))
 
 
 def shown_text(page: Page) -> str:
@@ -106,9 +111,9 @@ def test_the_filters_work_with_hostile_names(folder: RunFolder, open_page):
     assert page.evaluate("window.ran") is None
 
 
-def test_links_columns_and_notes_of_hostile_text_are_inert(folder: RunFolder, open_page):
+def test_links_columns_and_notes_of_hostile_text_are_inert(tmp_path: Path, open_page):
     """The link, the columns side by side, the note, its label, and the files that notes are exported to."""
-    page = open_page(Path(write_report(folder.folder))).page
+    page = open_page(Path(write_report(hostile_run(tmp_path, "zerothink").folder))).page
     reader = Reader(page)
     page.locator("#list li").nth(1).click()
     page.locator("#list li").first.click()
@@ -116,7 +121,7 @@ def test_links_columns_and_notes_of_hostile_text_are_inert(folder: RunFolder, op
     assert page.evaluate("decodeURIComponent(location.hash)") == f"#sample={HOSTILE}"
     page.get_by_role("button", name="Side by side").click()
     page.get_by_label("Compare samples").select_option("settings")
-    expect(reader.article.locator(".column h4")).to_contain_text(MARKUP)
+    expect(reader.article.locator(".column h4")).to_contain_text([MARKUP, MARKUP])
     page.get_by_role("button", name="Write a note").click()
     page.locator("#note-label").fill(MARKUP)
     page.locator("#note-text").fill(HOSTILE)

@@ -5,7 +5,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -13,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import psutil
 
 from safechain_ray.commands.gpu_check.check import descendants
+from tests.free_ports import free_ports
 from tests.processes import marked_environment, marked_processes
 
 RAY = str(Path(sys.executable).with_name("ray"))
@@ -130,6 +130,7 @@ def job_cluster(workers: dict[str, Any] | None = None, **variables: str) -> Iter
         "RAY_AUTH_MODE": "token",
         "RAY_JOB_STOP_WAIT_TIME_S": "60",
         "RAY_worker_niceness": "15",  # Ray's own, whatever this process was told: its workers must not starve a store
+        "RAY_agent_register_timeout_ms": "300000",  # a raylet ends where its agent needs longer: 30 s on a busy machine
         "RAY_USAGE_STATS_ENABLED": "0",
     }
     command = [RAY, "start", "--head", "--block", f"--temp-dir={folder}", "--num-cpus=8", "--node-ip-address=127.0.0.1"]
@@ -209,12 +210,3 @@ def wait_until(reached: Any, alive: Any, said: Path) -> None:
         assert alive(), said.read_text()
         assert time.monotonic() < deadline, said.read_text()
         time.sleep(0.2)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -65,7 +65,10 @@ def spot_node(cluster: JobCluster) -> Iterator[Raylet]:
     with (cluster.folder / "spot.log").open("wb") as log:
         started = subprocess.Popen(command, env=may_use(cluster), stdout=log, stderr=log)
     try:
-        yield wait_for(lambda: next((one for one in raylets_of(cluster) if one.node_id != head.node_id), None), 120)
+        wait_for(lambda: len(raylets_of(cluster)) == 2 or started.poll() is not None, 120)
+        joined = [one for one in raylets_of(cluster) if one.node_id != head.node_id]
+        assert joined, "\n".join((cluster.folder / name).read_text()[-2000:] for name in ("start.log", "spot.log"))
+        yield joined[0]
     finally:
         started.terminate()
         started.wait(60)

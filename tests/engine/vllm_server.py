@@ -1,7 +1,6 @@
 """A real vLLM server of the demo reasoner that speaks OpenAI's API, on a CPU."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from safechain_ray.engines.start import EngineStart
 from safechain_ray.engines.vllm_environment import KernelSources, engine_environment
 from safechain_ray.engines.weights import weights_location
 from tests.engine.running_engine import SHARE_OF_A_GPU
+from tests.free_ports import free_ports
 from tests.installed_device import INSTALLED_DEVICE
 
 MODEL = models()["demo-reasoner"]
@@ -26,7 +26,7 @@ SECONDS_TO_START = 180
 @contextmanager
 def vllm_server(log_file: Path) -> Iterator[str]:
     """Its endpoint, as soon as it answers."""
-    port = _free_port()
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *_arguments(port)]
     start = EngineStart(MODEL, INSTALLED_DEVICE, log_file)
     environment = {**os.environ, **engine_environment(start, os.environ, KernelSources.here())}
@@ -50,13 +50,6 @@ def _arguments(port: int) -> list[str]:
         *("--distributed-executor-backend", "uni", "--disable-log-stats"),
         *(("--gpu-memory-utilization", str(SHARE_OF_A_GPU)) if INSTALLED_DEVICE == "cuda" else ()),
     ]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log_file: Path) -> None:
