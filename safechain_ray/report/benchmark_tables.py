@@ -150,7 +150,7 @@ def _sentences(figures: BenchmarkFigures) -> Iterator[str]:
     if figures.rows < figures.rows_expected:
         yield f"Only {figures.rows:,} of {figures.rows_expected:,} rows are there."
     if figures.outcomes["blocked"]:
-        yield f"{figures.outcomes['blocked']:,} were blocked by the provider."
+        yield f"The provider blocked {figures.outcomes['blocked']:,} of {figures.rows:,} samples."
     if figures.ungraded:
         yield f"{figures.ungraded:,} answers could not be graded. Rerun the command to grade them again."
     if problems < FEW_PROMPTS:
