@@ -147,7 +147,8 @@ class RunFolder:
         """Raises InputError for a run without samples, whose figures can't be computed again."""
         if not self.samples.list_files(".parquet"):
             raise InputError(
-                f"{self.folder} has no samples: `push --include figures` leaves them out. Fix: name the original run."
+                f"{self.folder} has no samples: they were deleted, or left out by `push --include figures`. Fix: name "
+                "the original run."
             )
 
     def sets_without_prompts(self) -> list[str]:

@@ -19,7 +19,7 @@ _CAUSE = re.compile(r'(?:message|error): "([^"]+)"')
 _SECONDS = re.compile(r" in (\d+)\.\d+s - ")
 """Duration of a request of a second or longer. Errors of an upload have no other sign of a timeout."""
 
-_UNUSABLE = re.compile(r"(?i)azure cli|az login|federated token file|failed to parse \S+ as|invalid sas")
+_UNUSABLE = re.compile(r"(?i)azure cli|az login|federated token file|failed to parse \S+ as|sas query pair")
 """Texts of obstore about a login or a credential that no retry makes usable."""
 
 _TOKEN_REFUSED = ("400", "401", "403")
@@ -67,7 +67,7 @@ def _code(error: Exception, text: str, status: str) -> str:
         return "InvalidPath"
     if "Invalid Access Key" in text:
         return "InvalidAccessKey"
-    if _UNUSABLE.search(text):
+    if not status and _UNUSABLE.search(text):
         return "CredentialUnusable"
     if "token request" in text:
         return "TokenRefused" if status in _TOKEN_REFUSED else "TokenRequest"

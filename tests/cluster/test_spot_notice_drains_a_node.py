@@ -105,9 +105,9 @@ def test_a_notice_makes_ray_drain_the_node_until_the_time_that_the_cloud_names(
         metadata.notice = json.dumps({"action": "terminate", "time": goes})
         deadline = int(reporter.stdout.readline()) / 1000
         assert deadline == pytest.approx(given + 100, abs=2)
-        _, told = watcher.communicate(timeout=PATIENCE_SECONDS)
+        _, output = watcher.communicate(timeout=PATIENCE_SECONDS)
         assert watcher.returncode == 0
-        assert f"Drained node {raylet.node_id}" in told
+        assert f"Drained node {raylet.node_id}" in output
         reporter.wait(PATIENCE_SECONDS)
 
 

@@ -1,6 +1,7 @@
 """az://, abfs:// and abfss://: parsing, refusals and redaction. They need neither obstore nor a server."""
 
 import sys
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -91,6 +92,28 @@ def test_a_credential_with_a_line_break_is_refused_by_its_name(monkeypatch: pyte
     monkeypatch.setenv("AZURE_STORAGE_TOKEN", "hunter2\n")
     with pytest.raises(StorageError, match=r"AZURE_STORAGE_TOKEN has a line break") as refusal:
         open_folder("az://container/a?account_name=x")
+    assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"AZURE_USE_AZURE_CLI": "true", "PATH": "/nowhere"},
+        {"AZURE_USE_AZURE_CLI": "maybe"},
+        {"AZURE_FEDERATED_TOKEN_FILE": "/no/such/file", "AZURE_CLIENT_ID": "a", "AZURE_TENANT_ID": "b"},
+        {"AZURE_STORAGE_SAS_TOKEN": "hunter2"},
+    ],
+)
+def test_a_login_that_can_not_work_is_refused_without_retries(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    pytest.importorskip("obstore")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    began = time.monotonic()
+    with pytest.raises(StorageError, match=r"the store refuses it.*CredentialUnusable.*Fix: check AZURE_") as refusal:
+        open_folder("az://container/a?account_name=x&endpoint=http://127.0.0.1:9/x").with_retry(60).list_files()
+    assert time.monotonic() - began < 30
     assert "hunter2" not in str(refusal.value)
 
 
