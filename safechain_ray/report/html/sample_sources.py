@@ -71,7 +71,7 @@ def pack_graded(folder: RunFolder, metrics: BenchmarkRunMetrics, with_text: int 
         raise
     except StorageError as error:
         references = {}
-        caveats = (f"No reference answers are shown: {error} Fix: rerun the command of this folder.",)
+        caveats = (f"No reference answers are shown: {error}",)
     source = SampleSource(
         folder,
         {figures.setting_id: benchmark_name(figures, common) for figures in metrics.benchmarks},

@@ -78,7 +78,7 @@ def test_a_damaged_file_of_references_is_a_warning_of_the_page(tmp_path: Path) -
     samples = pack_graded(done.folder, done.metrics)
     (caveat,) = samples.caveats
     assert caveat.startswith("No reference answers are shown: ")
-    assert caveat.endswith(". Fix: rerun the command of this folder.")
+    assert caveat.endswith(". Fix: restore the file from a copy, or rerun the command that wrote it.")
     assert "No reference answers are shown" in benchmark_page(done.metrics, run, samples)
 
 
